@@ -1,0 +1,1 @@
+"""The model server: OpenAI endpoints over vLLM or transformers, with metrics."""

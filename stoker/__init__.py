@@ -1,0 +1,1 @@
+"""Stoker: LLMs served on Kubernetes, in Python."""

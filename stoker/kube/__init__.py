@@ -1,0 +1,1 @@
+"""How to talk to Kubernetes: client, informers, work queue, control loop, lease, events, health."""

@@ -1,0 +1,1 @@
+"""What the serving API means: pure rules, data in and data out."""
