@@ -1,0 +1,126 @@
+"""What is wrong with an object, field by field, in the words that the API server itself uses.
+
+A problem has the exact path of the field (`spec.predictor.model.resources.requests.cpu`), a reason that
+programs read (the cause types of `metav1.Status.details.causes`), and a message for people that shows the
+value, says what is allowed and, where a word looks mistyped, the nearest one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Reason = Literal[
+    "FieldValueInvalid",
+    "FieldValueRequired",
+    "FieldValueNotSupported",
+    "FieldValueNotFound",
+    "FieldValueForbidden",
+    "FieldValueDuplicate",
+]
+
+_SHOWN = 12  # allowed values listed in one message; schemas of flags have hundreds
+_LONGEST = 120  # characters of a value repeated in a message
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """One problem of one field. Two problems are the same when all three parts are."""
+
+    field: str
+    reason: Reason
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class Invalid(Exception):  # noqa: N818 -- the name of what the object is
+    """An object that cannot be parsed or rendered, with every problem found, never only the first."""
+
+    def __init__(self, *problems: FieldProblem) -> None:
+        self.problems = problems
+        super().__init__("; ".join(str(problem) for problem in problems))
+
+
+def child(path: str, *steps: str | int) -> str:
+    """Path of a field below `path`: `child("spec.a", "b", 0, "x/y")` is `spec.a.b[0][x/y]`."""
+    for step in steps:
+        if isinstance(step, int):
+            path = f"{path}[{step}]"
+        elif _PLAIN_KEY.fullmatch(step):
+            path = f"{path}.{step}" if path else step
+        else:
+            path = f"{path}[{step}]"
+    return path
+
+
+def invalid(field: str, value: Any, detail: str) -> FieldProblem:
+    """`detail` says what the value must be."""
+    return FieldProblem(field, "FieldValueInvalid", f"Invalid value: {shown(value)}: {detail}")
+
+
+def required(field: str, detail: str) -> FieldProblem:
+    """`detail` says what belongs there."""
+    return FieldProblem(field, "FieldValueRequired", f"Required value: {detail}")
+
+
+def forbidden(field: str, detail: str) -> FieldProblem:
+    """`detail` says why the field may not be set and what to do instead."""
+    return FieldProblem(field, "FieldValueForbidden", f"Forbidden: {detail}")
+
+
+def not_supported(field: str, value: Any, allowed: Iterable[str], detail: str = "") -> FieldProblem:
+    """A word outside a closed list: the message holds the list and the nearest word."""
+    known = sorted(set(allowed))
+    message = f"Unsupported value: {shown(value)}: supported values: {listed(known)}"
+    return FieldProblem(field, "FieldValueNotSupported", message + _ending(value, known, detail))
+
+
+def not_found(field: str, value: Any, known: Iterable[str], detail: str = "") -> FieldProblem:
+    """A name of something that does not exist: the message holds what does exist and the nearest name."""
+    names = sorted(set(known))
+    message = f"Not found: {shown(value)}: there is {listed(names) if names else 'none'}"
+    return FieldProblem(field, "FieldValueNotFound", message + _ending(value, names, detail))
+
+
+def duplicate(field: str, value: Any, detail: str = "") -> FieldProblem:
+    """A value that must be unique in its list and is not."""
+    return FieldProblem(
+        field, "FieldValueDuplicate", f"Duplicate value: {shown(value)}" + _ending("", [], detail)
+    )
+
+
+def shown(value: Any) -> str:
+    """The value as JSON, cut: messages travel in status and in the answer of kubectl."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def listed(words: Iterable[str]) -> str:
+    """`"a", "b" and 7 more`."""
+    quoted = [json.dumps(word, ensure_ascii=False) for word in words]
+    more = len(quoted) - _SHOWN
+    return ", ".join(quoted) if more <= 0 else f"{', '.join(quoted[:_SHOWN])} and {more} more"
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str | None:
+    """The allowed word that was probably meant; None where none is near. Case, `-` and `_` do not count."""
+    folded = {_folded(each): each for each in sorted(allowed, reverse=True)}
+    found = difflib.get_close_matches(_folded(word), folded, n=1, cutoff=0.7)
+    return folded[found[0]] if found else None
+
+
+def _folded(word: str) -> str:
+    return word.lower().replace("_", "-")
+
+
+def _ending(value: Any, allowed: list[str], detail: str) -> str:
+    meant = nearest(value, allowed) if isinstance(value, str) else None
+    hint = f"; did you mean {json.dumps(meant)}?" if meant is not None and meant != value else ""
+    return hint + (f"; {detail}" if detail else "")

@@ -1,0 +1,175 @@
+"""How one installation is set up: what the programs read from /etc/stoker/settings.yaml.
+
+Times are seconds. Names in the file are the names of the fields here; an unknown one is an error, since a
+mistyped setting that is ignored is found much later.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stoker.serving.problems import FieldProblem, Invalid, child, forbidden, invalid, not_supported, required
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A device that pods ask for: which build of the image runs on it, and which nodes have it."""
+
+    resource: str  # name in resources.limits; `*` and `?` match as in a shell: nvidia.com/mig-*
+    image_suffix: str
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageVariants:
+    """What is appended to the image of runtimes annotated `stoker.dev/image-variants: "true"`."""
+
+    without_accelerator: str = "-cpu"
+    accelerators: tuple[Accelerator, ...] = (
+        Accelerator("nvidia.com/gpu", "-cuda"),
+        Accelerator("nvidia.com/mig-*", "-cuda"),
+    )
+
+    def accelerator(self, resource: str) -> Accelerator | None:
+        """The row for a resource's name; None where it is no accelerator that is known."""
+        matches = (row for row in self.accelerators if fnmatch.fnmatchcase(resource, row.resource))
+        return next(matches, None)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that an administrator may change, with defaults that work."""
+
+    domain: str = "example.com"
+    cluster_domain: str = "cluster.local"
+    url_scheme: str = "http"
+    url_template: str = "{name}.{namespace}.{domain}"
+    image_variants: ImageVariants = ImageVariants()
+    # A new revision that cannot be scheduled because the old one holds the devices takes over after this.
+    hand_over_after: float = 60.0
+    # How long a model may take from the container's start until its first token; sizes the startup probe.
+    startup_deadline: float = 3600.0
+    # The end of a pod: endpoints are removed during `pre_stop_seconds`; late requests are still taken
+    # during `lame_duck_seconds`; streams may finish during `drain_seconds`; then the process ends.
+    pre_stop_seconds: int = 10
+    lame_duck_seconds: int = 5
+    drain_seconds: int = 120
+    # "warn" where runtimes may be created after the InferenceServices that need them.
+    missing_runtime: str = "refuse"
+
+    @property
+    def termination_grace_seconds(self) -> int:
+        """`terminationGracePeriodSeconds` of predictor pods: the drain plus a margin to exit in."""
+        return self.pre_stop_seconds + self.lame_duck_seconds + self.drain_seconds + 10
+
+    @classmethod
+    def from_mapping(cls, given: Mapping[str, Any]) -> Settings:
+        """Settings from the parsed file; Invalid lists everything that is wrong in it."""
+        problems: list[FieldProblem] = []
+        known = {each.name for each in dataclasses.fields(cls)}
+        values: dict[str, Any] = {}
+        for name, value in given.items():
+            if name not in known:
+                problems.append(not_supported(str(name), name, known))
+            elif name == "image_variants":
+                values[name] = _image_variants(value, name, problems)
+            else:
+                problem = _CHECKS[name](name, value)
+                if problem is None:
+                    values[name] = value
+                else:
+                    problems.append(problem)
+        if problems:
+            raise Invalid(*problems)
+        return cls(**values)
+
+
+def _image_variants(given: Any, path: str, problems: list[FieldProblem]) -> ImageVariants:
+    default = ImageVariants()
+    if not isinstance(given, Mapping):
+        problems.append(invalid(path, given, "must be a mapping"))
+        return default
+    for name in given.keys() - {"without_accelerator", "accelerators"}:
+        problems.append(not_supported(child(path, str(name)), name, ["without_accelerator", "accelerators"]))
+    rows = given.get("accelerators")
+    suffix = given.get("without_accelerator", default.without_accelerator)
+    if not isinstance(suffix, str):
+        problems.append(invalid(child(path, "without_accelerator"), suffix, "must be a string"))
+    if rows is None:
+        return ImageVariants(suffix)
+    if not isinstance(rows, list):
+        problems.append(invalid(child(path, "accelerators"), rows, "must be a list"))
+        return default
+    made = (_accelerator(row, child(path, "accelerators", n), problems) for n, row in enumerate(rows))
+    return ImageVariants(suffix, tuple(row for row in made if row is not None))
+
+
+def _accelerator(row: Any, path: str, problems: list[FieldProblem]) -> Accelerator | None:
+    if not isinstance(row, Mapping):
+        problems.append(invalid(path, row, "must be a mapping"))
+        return None
+    before = len(problems)
+    for name in row.keys() - {"resource", "image_suffix", "node_selector"}:
+        problems.append(
+            forbidden(child(path, str(name)), "a row has resource, image_suffix and node_selector")
+        )
+    for name in ("resource", "image_suffix"):
+        if not isinstance(row.get(name), str):
+            problems.append(required(child(path, name), "a string"))
+    labels = row.get("node_selector", {})
+    if not isinstance(labels, Mapping) or not all(isinstance(value, str) for value in labels.values()):
+        problems.append(invalid(child(path, "node_selector"), labels, "must map labels to strings"))
+    if len(problems) > before:
+        return None
+    return Accelerator(row["resource"], row["image_suffix"], dict(labels))
+
+
+def _text(path: str, value: Any) -> FieldProblem | None:
+    good = isinstance(value, str) and value != ""
+    return None if good else invalid(path, value, "must be a string that is not empty")
+
+
+def _template(path: str, value: Any) -> FieldProblem | None:
+    try:
+        parts = list(string.Formatter().parse(value))
+    except (TypeError, ValueError):
+        return invalid(path, value, "must be text with {name}, {namespace} and {domain}")
+    fields = {found for _, found, _, _ in parts if found is not None}
+    formatted = any(spec or conversion for _, _, spec, conversion in parts)
+    if {"name", "namespace"} <= fields <= {"name", "namespace", "domain"} and not formatted:
+        return None
+    detail = "must hold {name} and {namespace}, else two services would share a host, and may hold {domain}"
+    return invalid(path, value, detail)
+
+
+def _seconds(path: str, value: Any) -> FieldProblem | None:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    return None if good else invalid(path, value, "must be a number of seconds greater than 0")
+
+
+def _whole_seconds(path: str, value: Any) -> FieldProblem | None:
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return None if good else invalid(path, value, "must be a whole number of seconds, 0 or greater")
+
+
+def _one_of(*allowed: str) -> Callable[[str, Any], FieldProblem | None]:
+    return lambda path, value: None if value in allowed else not_supported(path, value, allowed)
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], FieldProblem | None]] = {
+    "domain": _text,
+    "cluster_domain": _text,
+    "url_scheme": _one_of("http", "https"),
+    "url_template": _template,
+    "hand_over_after": _seconds,
+    "startup_deadline": _seconds,
+    "pre_stop_seconds": _whole_seconds,
+    "lame_duck_seconds": _whole_seconds,
+    "drain_seconds": _whole_seconds,
+    "missing_runtime": _one_of("refuse", "warn"),
+}

@@ -1,0 +1,85 @@
+"""The parts of Kubernetes' Pod that Stoker reads or merges: which fields there are, and their JSON types.
+
+Only what merging relies on is checked here, so that a pod written by hand cannot crash it; the API server
+judges the rest when the Deployment is applied.
+"""
+
+from __future__ import annotations
+
+from stoker.serving.problems import FieldProblem, child, invalid, required
+from stoker.serving.reading import Object, Reader
+
+# PodSpec of Kubernetes 1.37 without `containers`.
+_POD_WORDS = """
+    activeDeadlineSeconds affinity automountServiceAccountToken dnsConfig dnsPolicy enableServiceLinks
+    ephemeralContainers hostAliases hostIPC hostNetwork hostPID hostUsers hostname hostnameOverride
+    imagePullSecrets initContainers nodeName nodeSelector os overhead preemptionPolicy priority
+    priorityClassName readinessGates resourceClaims resources restartPolicy runtimeClassName schedulerName
+    schedulingGates securityContext serviceAccount serviceAccountName setHostnameAsFQDN
+    shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations topologySpreadConstraints
+    volumes
+"""
+_CONTAINER_WORDS = """
+    args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe
+    resizePolicy resources restartPolicy restartPolicyRules securityContext startupProbe stdin stdinOnce
+    terminationMessagePath terminationMessagePolicy tty volumeDevices volumeMounts workingDir
+"""
+POD_FIELDS = frozenset(_POD_WORDS.split())
+CONTAINER_FIELDS = frozenset(_CONTAINER_WORDS.split())
+# Lists of objects, and the field that tells their entries apart when two are merged.
+CONTAINER_KEYS = {
+    "env": "name",
+    "volumeMounts": "mountPath",
+    "volumeDevices": "devicePath",
+    "ports": "containerPort",
+    "resizePolicy": "resourceName",
+}
+POD_KEYS = {
+    "volumes": "name",
+    "initContainers": "name",
+    "imagePullSecrets": "name",
+    "resourceClaims": "name",
+    "hostAliases": "ip",
+    "topologySpreadConstraints": "topologyKey",
+    "readinessGates": "conditionType",
+    "schedulingGates": "name",
+}
+_CONTAINER_OBJECTS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe", "securityContext")
+_POD_OBJECTS = ("affinity", "dnsConfig", "securityContext")
+
+
+def check_container(container: Object, path: str, problems: list[FieldProblem]) -> None:
+    """Note what has another JSON type than merging needs; unknown fields are not judged here."""
+    reader = Reader(container, path, problems)
+    for name in ("name", "image", "terminationMessagePath", "terminationMessagePolicy", "workingDir"):
+        reader.text(name)
+    reader.strings("args")
+    reader.strings("command")
+    _check_keyed(reader, CONTAINER_KEYS)
+    reader.objects("envFrom")
+    for name in _CONTAINER_OBJECTS:
+        reader.object(name)
+    resources = reader.inner("resources")
+    for name in ("limits", "requests"):
+        resources.object(name)
+
+
+def check_pod(pod_spec: Object, path: str, problems: list[FieldProblem]) -> None:
+    """The same for the PodSpec fields beside `containers`."""
+    reader = Reader(pod_spec, path, problems)
+    _check_keyed(reader, POD_KEYS)
+    reader.objects("tolerations")
+    reader.words("nodeSelector")
+    for name in _POD_OBJECTS:
+        reader.object(name)
+    for number, container in enumerate(reader.objects("initContainers")):
+        check_container(container, child(path, "initContainers", number), problems)
+
+
+def _check_keyed(reader: Reader, keys: dict[str, str]) -> None:
+    for name, key in keys.items():
+        for number, item in enumerate(reader.objects(name)):
+            if item.get(key) is None:
+                reader.problems.append(
+                    required(child(reader.at(name), number, key), f"entries of {name} have one")
+                )
