@@ -1,0 +1,1 @@
+"""End to end: scenarios on a real local cluster, as a user sees them."""
