@@ -141,7 +141,7 @@ def closing() -> None:
         "kubectl get inferenceservices -o wide",
         f"kubectl describe inferenceservice {NAME}",
         ".venv/bin/stoker status                 # and: stoker logs controller -f",
-        "kubectl apply -f manifests/samples/smollm2-huggingface.yaml    # an update: the same model on transformers",
+        "kubectl apply -f manifests/samples/smollm2-huggingface.yaml  # an update, to transformers",
     ):
         console.print(f"  {line}", markup=False)
     console.print(f"To stop it:\n  {home}.venv/bin/stoker down", markup=False)
