@@ -1,0 +1,1 @@
+"""The vLLM backend: the only place that imports vllm."""

@@ -1,0 +1,150 @@
+"""Reading the command line: every problem at once, each with the nearest flag that exists."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runtime.failures import Failure, Reason
+from runtime.flags import recorded
+from runtime.flags.nearest import nearest
+from runtime.flags.settings import Settings
+from runtime.flags.table import BY_NAME, FLAGS, INSTEAD, TEXTS, TRUTH, Flag
+from runtime.flags.tokens import Given, split
+from runtime.state import BackendName
+
+
+def parse(arguments: Sequence[str]) -> Settings:
+    """The settings that a command line asks for.
+
+    Flags that are not ours are left in `engine_flags` for vLLM's own parser where vLLM may serve; what can
+    be known to be wrong before vLLM is loaded is refused here. Raises Failure(InvalidArgument) with all
+    problems, one a line.
+    """
+    given, stray = split(arguments)
+    problems = [f"unexpected argument {word!r}: every argument is a flag with a value" for word in stray]
+    values: dict[str, Any] = {flag.name: flag.default for flag in FLAGS}
+    others: list[Given] = []
+    written: set[str] = set()
+    for each in given:
+        flag = _own(each)
+        if flag is None:
+            others.append(each)
+        elif (value := _read(flag, each, problems)) is not None:
+            values[flag.name] = value
+            written.add(flag.name)
+    backend = values["backend"]
+    problems += _misplaced(backend, written)
+    problems += _unknown(backend, others)
+    _complete(values, problems)
+    if problems:
+        raise bad_flags(problems)
+    values["engine_flags"] = tuple(others)
+    del values["model_dir"]
+    return Settings(**values)
+
+
+def bad_flags(problems: Sequence[str]) -> Failure:
+    """One Failure for everything that is wrong with the command line."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    lines = "\n".join(f"  {problem}" for problem in problems)
+    return Failure(Reason.INVALID_ARGUMENT, f"{count} with the flags:\n{lines}")
+
+
+def _own(given: Given) -> Flag | None:
+    name = given.name
+    if given.dotted:
+        return None
+    if name.startswith("no_") and (flag := BY_NAME.get(name[3:])) is not None and flag.kind is TRUTH:
+        return flag
+    return BY_NAME.get(name)
+
+
+def _read(flag: Flag, given: Given, problems: list[str]) -> Any:
+    """The flag's value, or None with a problem noted."""
+    values = given.values
+    if flag.kind is TEXTS and values:
+        return values
+    if flag.kind is TRUTH:
+        if given.name.startswith("no_"):
+            if not values:
+                return False
+        elif not values:
+            return True
+    if len(values) != 1:
+        wanted = "takes one value" if not flag.choices else f"is one of {', '.join(flag.choices)}"
+        problems.append(f"--{flag.name} {wanted}, got {' '.join(values) or 'none'}")
+        return None
+    text = values[0]
+    try:
+        value = flag.kind.read(text)
+    except ValueError:
+        problems.append(f"--{flag.name}={text}: must be {flag.kind.noun}")
+        return None
+    if flag.choices and value not in flag.choices:
+        close = nearest(text, flag.choices)
+        hint = f"; did you mean {close}?" if close else ""
+        problems.append(f"--{flag.name}={text}: is one of {', '.join(flag.choices)}{hint}")
+        return None
+    if flag.kind is TRUTH and given.name.startswith("no_"):
+        return not value
+    return value
+
+
+def _misplaced(backend: str, written: Iterable[str]) -> list[str]:
+    """Flags of ours that mean nothing on the backend asked for."""
+    served = {BackendName.VLLM, BackendName.HUGGINGFACE} if backend == "auto" else {BackendName(backend)}
+    return [
+        f"--{name}: only with --backend={' or '.join(sorted(BY_NAME[name].backends))}, and this is "
+        f"--backend={backend}"
+        for name in sorted(written)
+        if not BY_NAME[name].backends & served
+    ]
+
+
+def _unknown(backend: str, others: Sequence[Given]) -> list[str]:
+    """What is wrong with the flags that are not ours, as far as that is known without loading vLLM."""
+    record = recorded.load()
+    problems = []
+    for each in others:
+        if each.name in INSTEAD:
+            problems.append(f"{each.written}: {INSTEAD[each.name]}")
+        elif backend in ("auto", "vllm"):
+            # Another version of vLLM than the recorded one has other flags: its own parser will say.
+            if recorded.matches_installed(record) and not record.knows(each):
+                problems.append(unknown_flag(each.written, [*BY_NAME, *record.names()]))
+        elif record.knows(each):
+            problems.append(f"{each.written}: a flag of vLLM, and this is --backend={backend}")
+        else:
+            problems.append(unknown_flag(each.written, BY_NAME))
+    return problems
+
+
+def unknown_flag(written: str, known: Iterable[str]) -> str:
+    """The sentence for a flag that does not exist."""
+    known = list(known)
+    close = nearest(written.lstrip("-").split(".", 1)[0], known)
+    return f"{written}: no such flag" + (f"; did you mean --{close}?" if close else "")
+
+
+def _complete(values: dict[str, Any], problems: list[str], environ: Mapping[str, str] = os.environ) -> None:
+    """Fills what follows from other flags and checks what must exist."""
+    if values["model_id"] is None:
+        if values["backend"] == "echo":
+            values["model_id"] = "echo"
+        elif Path(values["model_dir"]).is_dir():
+            values["model_id"] = values["model_dir"]
+        else:
+            problems.append(
+                f"--model_id is missing (ORG/NAME on the hub), and there is no directory {values['model_dir']} "
+                f"(--model_dir)"
+            )
+    if values["model_name"] is None:
+        values["model_name"] = values["model_id"]
+    elif not values["model_name"]:
+        problems.append("--model_name: must not be empty")
+    template = values["chat_template"]
+    if template is not None and not Path(template).is_file():
+        problems.append(f"--chat_template={template}: there is no such file")

@@ -1,0 +1,45 @@
+"""What the command line says, typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runtime.flags.tokens import Given
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The flags of runtime/flags/table.py by name; `engine_flags` are those left to vLLM's own parser."""
+
+    model_name: str
+    served_model_name: tuple[str, ...]
+    model_id: str
+    model_revision: str | None
+    tokenizer: str | None
+    tokenizer_revision: str | None
+    backend: str
+    task: str
+    max_model_len: int | None
+    dtype: str
+    trust_remote_code: bool
+    chat_template: str | None
+    max_num_seqs: int | None
+    seed: int | None
+    http_port: int
+    http_host: str
+    max_concurrent_sequences: int
+    max_sequences_per_request: int
+    max_body_bytes: int
+    write_timeout_seconds: float
+    lame_duck_seconds: float
+    drain_seconds: float
+    log_format: str
+    disable_log_requests: bool
+    echo_token_seconds: float
+    echo_load_seconds: float
+    engine_flags: tuple[Given, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name by which requests may ask for the model, the main one first."""
+        return (self.model_name, *(each for each in self.served_model_name if each != self.model_name))
