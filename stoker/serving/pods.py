@@ -1,0 +1,132 @@
+"""What a pod says about itself: ready, what it is doing, or why it does not serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from stoker.serving import names
+from stoker.serving.reading import Object
+from stoker.serving.rollout import Observed, Unschedulable
+from stoker.serving.scheduling import pod_requests
+from stoker.serving.trouble import Trouble, condition, has_ended, trouble_of, unschedulable_words
+
+_PHASES = {
+    "Starting": "the model server is starting",
+    "Fetching": "the model is being fetched",
+    "Loading": "the weights are being loaded",
+    "Compiling": "the model is being compiled",
+    "Warming": "the model answers its first request",
+    "Ready": "the model is loaded, the readiness probe is awaited",
+    "Draining": "the model server is draining",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """One pod that is not under deletion. Unless it is ready, it has either `trouble` or `progress`."""
+
+    pod: str
+    ready: bool
+    running: bool = False  # the model's container runs
+    ended: bool = False  # for good; another pod took or takes its place
+    trouble: Trouble | None = None
+    progress: tuple[str, str] | None = None  # reason and message
+
+
+def report(pod: Object, state: Object | None) -> Report:
+    """Judge a pod. `state`: its state document; None where it is unknown, which is no verdict by itself."""
+    name = pod["metadata"]["name"]
+    if is_ready(pod):
+        return Report(name, ready=True, running=True)
+    running, ended = _model_runs(pod), has_ended(pod)
+    trouble = trouble_of(pod, state)
+    progress = None if trouble else _progress(pod, state, running)
+    return Report(name, ready=False, running=running, ended=ended, trouble=trouble, progress=progress)
+
+
+def observe(
+    name: str, wanted: int, pods: Sequence[Object], reports: Sequence[Report], template: Object
+) -> Observed:
+    """One revision's pods in numbers. `reports`: of the `pods` that are not under deletion."""
+    waiting = [each for pod in pods if not is_terminating(pod) and (each := unschedulable(pod)) is not None]
+    failed = [each.trouble for each in reports if each.trouble is not None and not each.ended]
+    return Observed(
+        name=name,
+        wanted=wanted,
+        total=sum(not each.ended for each in reports),
+        ready=sum(each.ready for each in reports),
+        terminating=sum(is_terminating(pod) for pod in pods),
+        failing=any(trouble.reason != "Unschedulable" for trouble in failed),
+        unschedulable=min(waiting, key=lambda each: each.since, default=None),
+        requests=pod_requests(template.get("spec") or {}),
+    )
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether the pod takes requests: Ready and not under deletion."""
+    found = condition(pod, "Ready")
+    return found is not None and found.get("status") == "True" and not is_terminating(pod)
+
+
+def is_terminating(pod: Object) -> bool:
+    """Whether the pod is under deletion."""
+    return pod["metadata"].get("deletionTimestamp") is not None
+
+
+def unschedulable(pod: Object) -> Unschedulable | None:
+    """The scheduler's words and since when, where it found no node."""
+    words = unschedulable_words(pod)
+    if words is None:
+        return None
+    found = condition(pod, "PodScheduled") or {}
+    return Unschedulable(words, seconds(found.get("lastTransitionTime")))
+
+
+def seconds(time: str | None) -> float:
+    """An RFC 3339 time as seconds since the epoch; 0 where there is none."""
+    if not time:
+        return 0.0
+    return datetime.fromisoformat(time).astimezone(UTC).timestamp()
+
+
+def worst(reports: Sequence[Report]) -> Trouble | None:
+    """The trouble to show of several pods: what a program did before the scheduler's words, ended pods last."""
+    troubled = [(each.ended, each.trouble) for each in reports if each.trouble is not None]
+    ranked = sorted(
+        troubled, key=lambda each: (each[0], each[1].reason == "Unschedulable", each[1].reason, each[1].pod)
+    )
+    return ranked[0][1] if ranked else None
+
+
+def _progress(pod: Object, state: Object | None, running: bool) -> tuple[str, str]:
+    scheduled = condition(pod, "PodScheduled")
+    if scheduled is None or scheduled.get("status") != "True":
+        return "Scheduling", "the pod waits for a node"
+    for container in (pod.get("status") or {}).get("initContainerStatuses") or []:
+        if not container.get("started") and "running" in (container.get("state") or {}):
+            return "Initializing", f"init container {container['name']} runs"
+    if not running:
+        return "Creating", "the image is pulled and the container made"
+    phase = (state or {}).get("phase")
+    if state is None or phase not in _PHASES:
+        return "Starting", "the container runs and is not ready yet"
+    return phase, _PHASES[phase] + _share(state.get("progress"))
+
+
+def _share(progress: Any) -> str:
+    """`, 40%`, in tens: a status that is written at each percent would be all that the API server does."""
+    if not isinstance(progress, dict):
+        return ""
+    done, total = progress.get("done"), progress.get("total")
+    if not isinstance(done, int | float) or not isinstance(total, int | float) or total <= 0:
+        return ""
+    return f", {min(100, int(max(0, done) * 10 // total) * 10)}%"
+
+
+def _model_runs(pod: Object) -> bool:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    mine = [each for each in statuses if each["name"] == names.MODEL_CONTAINER] or statuses
+    return any("running" in (each.get("state") or {}) for each in mine)
