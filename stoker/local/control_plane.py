@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import shutil
 import socket
-import ssl
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from stoker.local.api import Api
 from stoker.local.certificates import Authority, kubeconfig, signing_key, write_private
 from stoker.local.failures import LocalError
 from stoker.local.processes import Component, Processes, tail
@@ -57,9 +55,11 @@ class ApiServer:
 def write_certificates(pki: Path, endpoints: Endpoints, node: str | None = None) -> None:
     """Fill `pki` with everything the control plane and, where `node` is named, its kubelet need."""
     pki.mkdir(parents=True, exist_ok=True, mode=0o700)
-    authority, database = Authority("stoker-local"), Authority("stoker-local-etcd")
+    authority, database, proxies = (Authority(f"stoker-local{part}") for part in ("", "-etcd", "-front-proxy"))
     (pki / "ca.crt").write_bytes(authority.certificate)
     (pki / "etcd-ca.crt").write_bytes(database.certificate)
+    (pki / "front-proxy-ca.crt").write_bytes(proxies.certificate)
+    proxies.client("front-proxy").write(pki, "front-proxy")
     database.server("etcd", ["localhost", "127.0.0.1"]).write(pki, "etcd")
     hosts = ["localhost", "127.0.0.1", endpoints.address, _KUBERNETES_SERVICE]
     hosts += [
@@ -126,6 +126,14 @@ def apiserver(program: Path, pki: Path, endpoints: Endpoints, *, with_node: bool
         "service-account-signing-key-file": pki / "service-account.key",
         "service-cluster-ip-range": SERVICE_RANGE,
         "authorization-mode": "Node,RBAC",
+        # For API services behind this one; the controller-manager complains without.
+        "requestheader-client-ca-file": pki / "front-proxy-ca.crt",
+        "requestheader-allowed-names": "front-proxy",
+        "requestheader-username-headers": "X-Remote-User",
+        "requestheader-group-headers": "X-Remote-Group",
+        "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+        "proxy-client-cert-file": pki / "front-proxy.crt",
+        "proxy-client-key-file": pki / "front-proxy.key",
         "profiling": "false",
     }
     if with_node:
@@ -140,17 +148,6 @@ def apiserver(program: Path, pki: Path, endpoints: Endpoints, *, with_node: bool
         # Nothing makes default ServiceAccounts here, and a loopback address may not be advertised.
         flags |= {"disable-admission-plugins": "ServiceAccount", "endpoint-reconciler-type": "none"}
     return Component("kube-apiserver", (str(program), *_flags(flags)))
-
-
-def is_ready(pki: Path, url: str, path: str = "/readyz") -> bool:
-    """Whether the API server answers `path` with 200."""
-    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
-    try:
-        with urllib.request.urlopen(url + path, context=context, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
 
 
 def start(
@@ -206,7 +203,8 @@ def _start_once(
     write_certificates(pki, endpoints)
     processes.start(etcd(programs["etcd"], pki, state / "etcd", endpoints))
     processes.start(apiserver(programs["kube-apiserver"], pki, endpoints, with_node=False))
-    processes.wait_until(lambda: is_ready(pki, endpoints.url), timeout, "The API server")
+    api = Api(endpoints.url, pki)
+    processes.wait_until(api.is_ready, timeout, "The API server")
     target = state / "kubeconfig"
     write_private(target, (pki / "admin.kubeconfig").read_bytes())
     return ApiServer(target, endpoints.url, pki / "ca.crt")
