@@ -1,0 +1,262 @@
+"""AdmissionReview in, answer out: the rules of `stoker.serving.validate`, asked before an object is stored.
+
+Pure. The wire format is admission.k8s.io/v1. What can go wrong ends in one of three ways:
+
+    the request is no AdmissionReview      MalformedReview: an HTTP 4xx
+    the object breaks rules                refused with every problem: 422 with one cause per problem
+    a rule itself fails (a bug)            allowed, with a warning
+
+The last is a choice. A refusal would block every write of such an object, even one by a script that only
+wants to set a label, until a new Stoker is installed; and nothing is gained by it, because the controller
+asks the same rules again before it renders and reports what it finds in the status. Security is not left to
+this either: the CRD's schema, Pod Security and the controller hold without the webhook.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stoker.serving import names
+from stoker.serving.api import ServingRuntime
+from stoker.serving.problems import FieldProblem
+from stoker.serving.settings import Settings
+from stoker.serving.validate import Verdict, validate_inference_service, validate_runtime
+
+Object = dict[str, Any]
+
+API_VERSION = "admission.k8s.io/v1"
+KIND = "AdmissionReview"
+INFERENCE_SERVICES = "inferenceservices"
+RUNTIMES = "servingruntimes"
+CLUSTER_RUNTIMES = "clusterservingruntimes"
+
+# An object may hold as many mistakes as fit into 8 MiB, but the refusal goes into a terminal.
+MAX_LISTED = 200
+MAX_LINE = 1024
+
+
+class MalformedReview(Exception):
+    """Not an AdmissionReview that could be answered. `status` is the HTTP status, always 4xx."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Review:
+    """One request of the API server. `old` is None but for updates and deletes."""
+
+    uid: str
+    operation: str
+    group: str
+    resource: str
+    subresource: str
+    kind: str
+    name: str
+    namespace: str
+    object: Object | None
+    old: Object | None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a review is judged with. `runtimes`: those the object's namespace can use, cluster's included."""
+
+    settings: Settings
+    runtimes: Sequence[ServingRuntime] = ()
+    args_schemas: Mapping[str, Object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The answer before it is written down. `fault` is what made a rule fail, where one did."""
+
+    problems: tuple[FieldProblem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    fault: Exception | None = None
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the object may be stored."""
+        return not self.problems
+
+
+def parse_review(body: bytes) -> Review:
+    """The request in an AdmissionReview. Raises MalformedReview for anything else."""
+    try:
+        document = json.loads(body, parse_constant=_no_such_number)
+    except (ValueError, RecursionError) as fault:
+        raise MalformedReview(400, "BadRequest", f"the body is no JSON: {_line(str(fault))}") from None
+    if not isinstance(document, dict):
+        raise _bad("the body must be a JSON object")
+    if document.get("kind") != KIND or document.get("apiVersion") != API_VERSION:
+        said = f"{document.get('apiVersion')} {document.get('kind')}"
+        raise _bad(f"the body must be an {API_VERSION} {KIND}, not {_line(said)}")
+    request = document.get("request")
+    if not isinstance(request, dict):
+        raise _bad("the review has no request")
+    uid = request.get("uid")
+    if not isinstance(uid, str) or not uid:
+        raise _bad("request.uid must be a string: the answer repeats it")
+    operation = request.get("operation")
+    if operation not in ("CREATE", "UPDATE", "DELETE", "CONNECT"):
+        raise _bad("request.operation must be CREATE, UPDATE, DELETE or CONNECT")
+    changed = _object(request, "object", needed=operation in ("CREATE", "UPDATE"))
+    old = _object(request, "oldObject", needed=operation == "UPDATE")
+    resource, kind = _part(request, "resource"), _part(request, "kind")
+    return Review(
+        uid=uid,
+        operation=operation,
+        group=_text(resource, "group"),
+        resource=_text(resource, "resource"),
+        subresource=_text(request, "subResource"),
+        kind=_text(kind, "kind"),
+        name=_text(request, "name"),
+        namespace=_text(request, "namespace"),
+        object=changed,
+        old=old,
+        dry_run=request.get("dryRun") is True,
+    )
+
+
+def judge(review: Review, rules: Rules) -> Judgement:
+    """Whether the object may be stored. Never raises; the same for a dry run, since nothing is written."""
+    try:
+        if not _is_judged(review):
+            return Judgement()
+        verdict = _verdict(review, rules)
+    except Exception as fault:  # see the module's text
+        return unjudged(f"a rule failed ({type(fault).__name__})", fault)
+    if verdict is None:
+        return Judgement(warnings=(f"Stoker's webhook has no rules for {_line(review.resource)}",))
+    return Judgement(verdict.problems, verdict.warnings)
+
+
+def unjudged(why: str, fault: Exception) -> Judgement:
+    """Allowed without having been judged, and says so."""
+    warning = f"not checked by Stoker's webhook: {why}; the controller checks it and reports in its status"
+    return Judgement(warnings=(warning,), fault=fault)
+
+
+def answer(review: Review, judgement: Judgement) -> Object:
+    """The AdmissionReview to send back."""
+    response: Object = {"uid": review.uid, "allowed": judgement.allowed}
+    if judgement.problems:
+        response["status"] = _refusal(review, judgement.problems)
+    if judgement.warnings:
+        # They become HTTP headers: a line break would lose them.
+        response["warnings"] = [_line(warning) for warning in judgement.warnings[:MAX_LISTED]]
+    return {"apiVersion": API_VERSION, "kind": KIND, "response": response}
+
+
+def status(code: int, reason: str, message: str) -> Object:
+    """A metav1.Status of failure: what the API server shows of an answer that is no review."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Status",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": code,
+    }
+
+
+def _is_judged(review: Review) -> bool:
+    """Deletion, subresources and updates that change nothing of ours are nobody's mistake.
+
+    The registration leaves most of these out already (`registration.MATCH_CONDITIONS`); asked all the same,
+    because an object under deletion that could not be updated would never lose its finalizers.
+    """
+    if review.operation not in ("CREATE", "UPDATE") or review.subresource or review.object is None:
+        return False
+    metadata = _metadata(review.object)
+    if metadata.get("deletionTimestamp"):
+        return False
+    if review.old is None:
+        return True
+    before = _metadata(review.old)
+    return review.object.get("spec") != review.old.get("spec") or any(
+        (metadata.get(name) or {}) != (before.get(name) or {}) for name in ("labels", "annotations")
+    )
+
+
+def _verdict(review: Review, rules: Rules) -> Verdict | None:
+    if review.group != names.GROUP or review.object is None:
+        return None
+    if review.resource == INFERENCE_SERVICES:
+        return validate_inference_service(review.object, review.old, rules.runtimes, rules.settings)
+    if review.resource in (RUNTIMES, CLUSTER_RUNTIMES):
+        return validate_runtime(review.object, review.old)
+    return None
+
+
+def _refusal(review: Review, problems: Sequence[FieldProblem]) -> Object:
+    listed = problems[:MAX_LISTED]
+    lines = [_line(str(problem)) for problem in listed]
+    if len(problems) > len(listed):
+        lines.append(f"and {len(problems) - len(listed)} more")
+    causes = [
+        {"reason": problem.reason, "message": _line(problem.message), "field": problem.field}
+        for problem in listed
+    ]
+    # 422 as the API server answers for its own kinds. 403 would say that the asker lacks a right: it is
+    # for policies, and none of today's rules is one.
+    refused = status(422, "Invalid", "\n".join(lines))
+    return refused | {
+        "details": {
+            "name": review.name or str(_metadata(review.object or {}).get("name") or ""),
+            "group": review.group,
+            "kind": review.kind,
+            "causes": causes,
+        }
+    }
+
+
+def _line(text: str) -> str:
+    """On one line, and not endless: values that users wrote are part of messages."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…"
+
+
+def _no_such_number(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _bad(message: str) -> MalformedReview:
+    return MalformedReview(400, "BadRequest", message)
+
+
+def _metadata(obj: Object) -> Object:
+    metadata = obj.get("metadata")
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _object(request: Object, name: str, *, needed: bool) -> Object | None:
+    value = request.get(name)
+    if value is None and not needed:
+        return None
+    if not isinstance(value, dict):
+        raise _bad(f"request.{name} must be an object")
+    return value
+
+
+def _part(request: Object, name: str) -> Object:
+    value = request.get(name)
+    if not isinstance(value, dict):
+        raise _bad(f"request.{name} must be an object")
+    return value
+
+
+def _text(part: Object, name: str) -> str:
+    value = part.get(name)
+    if value is not None and not isinstance(value, str):
+        raise _bad(f"request's {name} must be a string")
+    return value or ""

@@ -1,0 +1,199 @@
+"""The HTTP side of admission: one POST in, one answer out, within a deadline and without asking anybody.
+
+Judging runs in a few threads, so that a large object never keeps the loop from answering probes and other
+reviews. What is not judged in time is allowed with a warning, for the reasons in `review.py`: the controller
+judges it again. No input leads to a 5xx: what is no review gets a 4xx with a Status that says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from webhook.metrics import Metrics
+from webhook.registration import PATH
+from webhook.review import (
+    Judgement,
+    MalformedReview,
+    Object,
+    Review,
+    Rules,
+    answer,
+    judge,
+    parse_review,
+    status,
+    unjudged,
+)
+
+log = structlog.get_logger()
+
+# Twice the largest object that etcd takes, twice (old and new), and then some.
+MAX_BODY = 8 * 1024**2
+# The API server waits for `registration.TIMEOUT_SECONDS`; an answer after that is a refusal without words.
+DEADLINE_SECONDS = 1.5
+_THREADS = 4
+_STUCK_SECONDS = 30.0
+# Longer than Go's idle connections live (90 s): the API server closes first, and never writes into a
+# connection that is being closed here.
+_KEEPALIVE_SECONDS = 120.0
+
+
+class Admission:
+    """Answers reviews. `rules_for(namespace)` must be quick: it is called on the loop, for each review."""
+
+    def __init__(
+        self,
+        rules_for: Callable[[str], Rules],
+        metrics: Metrics,
+        *,
+        deadline: float = DEADLINE_SECONDS,
+        judge: Callable[[Review, Rules], Judgement] = judge,
+    ) -> None:
+        self._rules_for = rules_for
+        self._metrics = metrics
+        self._deadline = deadline
+        self._judge = judge
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="judge")
+        self._started: dict[int, float] = {}  # by task number: what is in a thread now, and since when
+        self._count = 0
+        self.draining = False
+        """Set when no new connection should come: answers then end theirs."""
+
+    def problems(self) -> list[str]:
+        """What only a restart cures: threads that a review has held for very long."""
+        longest = time.monotonic() - min(self._started.values(), default=time.monotonic())
+        return [f"a review has been judged for {longest:.0f} s"] if longest > _STUCK_SECONDS else []
+
+    def close(self) -> None:
+        """Let the threads go once they are done with what they judge now."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def review(self, request: web.Request) -> web.Response:
+        """The handler of POST /validate."""
+        begun = time.monotonic()
+        if request.content_type != "application/json":
+            raise MalformedReview(
+                415, "UnsupportedMediaType", f"send application/json, not {request.content_type}"
+            )
+        review: Review | None = None
+        try:
+            async with asyncio.timeout(self._deadline):
+                body = await request.read()
+                review = await self._in_thread(parse_review, body)
+                rules = self._rules_for(review.namespace)
+                judgement = await self._in_thread(self._judge, review, rules)
+        except TimeoutError as fault:
+            if review is None:
+                raise MalformedReview(408, "Timeout", "the body did not come in time") from None
+            judgement = unjudged(f"it took longer than {self._deadline} s", fault)
+        _log(review, judgement)
+        self._metrics.answered(review, judgement, time.monotonic() - begun)
+        return _json(200, answer(review, judgement))
+
+    @web.middleware
+    async def never_fail(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Turns whatever a request leads to into an answer below 500."""
+        try:
+            response = await handler(request)
+        except MalformedReview as fault:
+            response = self._refused(fault.status, fault.reason, fault.message)
+        except web.HTTPException as fault:
+            response = self._refused(fault.status, (fault.reason or "").replace(" ", ""), fault.text or "")
+        except Exception as fault:
+            # A body that cannot be read (cut off, wrongly compressed), or a bug of ours: neither may
+            # look like a server that is worth asking again.
+            log.warning("cannot answer a request", reason=f"{type(fault).__name__}: {fault}", exc_info=True)
+            response = self._refused(400, "BadRequest", f"the request cannot be read: {type(fault).__name__}")
+        if self.draining:
+            response.force_close()
+        return response
+
+    def _refused(self, code: int, reason: str, message: str) -> web.Response:
+        self._metrics.malformed(code)
+        return _json(code, status(code, reason, message))
+
+    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        self._count += 1
+        number = self._count
+
+        def run() -> Any:
+            self._started[number] = time.monotonic()
+            try:
+                return work(*arguments)
+            finally:
+                del self._started[number]
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+
+def make_app(admission: Admission) -> web.Application:
+    """The application; anything but POST /validate is a 4xx."""
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[admission.never_fail])
+    app.router.add_post(PATH, admission.review)
+    return app
+
+
+@asynccontextmanager
+async def serving(
+    admission: Admission, host: str | None, port: int, *, tls: ssl.SSLContext, drain_seconds: float
+) -> AsyncIterator[tuple[str, int]]:
+    """Serve while the body runs; yields where (a loopback address if all are listened on).
+
+    On leaving, reviews are answered for `drain_seconds` more, each on a connection that it ends: API
+    servers hold theirs open and learn from a watch that this replica is going.
+    """
+    runner = web.AppRunner(
+        make_app(admission),
+        handle_signals=False,
+        handler_cancellation=True,
+        shutdown_timeout=DEADLINE_SECONDS,
+        keepalive_timeout=_KEEPALIVE_SECONDS,
+        access_log=None,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
+        try:
+            yield _local_address(runner)
+        finally:
+            admission.draining = True
+            await asyncio.sleep(drain_seconds)
+    finally:
+        await runner.cleanup()
+        admission.close()
+
+
+def _local_address(runner: web.AppRunner) -> tuple[str, int]:
+    host, port = runner.addresses[0][:2]
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
+
+
+def _json(code: int, document: Object) -> web.Response:
+    # ASCII only: a lone surrogate in what a client sent has no UTF-8 form.
+    return web.Response(status=code, body=json.dumps(document).encode(), content_type="application/json")
+
+
+def _log(review: Review, judgement: Judgement) -> None:
+    about = {
+        "kind": review.kind,
+        "namespace": review.namespace,
+        "name": review.name,
+        "operation": review.operation,
+        "uid": review.uid,
+    }
+    if judgement.fault is not None:
+        log.error("allowed without judging", **about, exc_info=judgement.fault)
+    elif not judgement.allowed:
+        fields = [problem.field for problem in judgement.problems[:20]]
+        log.info("refused", **about, dry_run=review.dry_run, fields=fields)
