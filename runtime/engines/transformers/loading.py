@@ -1,0 +1,139 @@
+"""Loading a causal language model and its tokenizer from disk, with failures that say what to change."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.engines.base import ModelFiles
+from runtime.failures import Failure, Reason, explain
+from runtime.text.tokenizer import HubTokenizer
+
+# Values of generation_config.json that requests may leave out, with the values that mean "off".
+_SAMPLED = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+_DTYPES = {"half": "float16", "float": "float32"}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to decode."""
+
+    model: Any
+    tokenizer: HubTokenizer
+    max_model_len: int
+    ends: frozenset[int]
+    """Tokens that end a text."""
+    default_sampling: Mapping[str, float]
+
+
+def load(
+    files: ModelFiles,
+    *,
+    dtype: str,
+    max_model_len: int | None,
+    trust_remote_code: bool,
+    chat_template: str | None,
+) -> Loaded:
+    """Blocks for seconds to minutes. Raises Failure."""
+    import torch  # noqa: PLC0415 - loads for seconds
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+    from transformers.utils import logging  # noqa: PLC0415
+
+    logging.disable_progress_bar()
+    torch.set_num_threads(_cpus())
+    options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(files.path, **options)
+        length = _model_length(config, max_model_len)
+        tokenizer = AutoTokenizer.from_pretrained(files.tokenizer, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            files.path, config=config, dtype=_torch_dtype(torch, dtype), **options
+        )
+    except ValueError as error:
+        if "Unrecognized" in str(error) or "trust_remote_code" in str(error):
+            raise Failure(
+                Reason.MODEL_UNSUPPORTED, f"transformers cannot load this model: {error}"
+            ) from error
+        raise explain(error, doing="loading the model with transformers") from error
+    except Failure:
+        raise
+    except Exception as error:
+        raise explain(error, doing="loading the model with transformers") from error
+    if torch.cuda.is_available():
+        model = model.to("cuda")
+    model.eval()
+    vocabulary = config.get_text_config().vocab_size
+    return Loaded(
+        model=model,
+        tokenizer=HubTokenizer(tokenizer, vocab_size=vocabulary, chat_template=_template(chat_template)),
+        max_model_len=length,
+        ends=_ends(model.generation_config, tokenizer),
+        default_sampling=_default_sampling(files.path),
+    )
+
+
+def _model_length(config: Any, asked: int | None) -> int:
+    """The context length: the model's own, or a shorter one that was asked for."""
+    text = config.get_text_config()
+    own = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None) or 2048
+    if asked is None or asked <= 0:
+        return int(own)
+    if asked > own:
+        raise Failure(
+            Reason.INVALID_ARGUMENT,
+            f"--max_model_len={asked} is more than the {own} positions that the model has; "
+            f"use --max_model_len={own} or less",
+        )
+    return asked
+
+
+def _torch_dtype(torch: Any, name: str) -> Any:
+    """A torch dtype, or "auto" for the one the weights were saved in."""
+    return "auto" if name == "auto" else getattr(torch, _DTYPES.get(name, name))
+
+
+def _ends(generation: Any, tokenizer: Any) -> frozenset[int]:
+    ends = generation.eos_token_id if generation.eos_token_id is not None else tokenizer.eos_token_id
+    if ends is None:
+        return frozenset()
+    return frozenset(ends if isinstance(ends, list) else [ends])
+
+
+def _default_sampling(path: Path) -> dict[str, float]:
+    """What generation_config.json itself says: the library's defaults are not the model's wishes."""
+    from transformers import GenerationConfig  # noqa: PLC0415 - loads for seconds
+
+    if not (path / "generation_config.json").is_file():
+        return {}
+    said = GenerationConfig.from_pretrained(path).to_diff_dict()
+    return {
+        name: float(said[name])
+        for name, off in _SAMPLED.items()
+        if isinstance(said.get(name), (int, float)) and said[name] != off
+    }
+
+
+def _template(given: str | None) -> str | None:
+    """A chat template: the text itself, or a file that holds it."""
+    if given and "{" not in given and Path(given).is_file():
+        return Path(given).read_text()
+    return given
+
+
+def _cpus() -> int:
+    """CPUs that this process may use: its affinity, and its cgroup's quota where there is one."""
+    count = len(os.sched_getaffinity(0))
+    for path in (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")):
+        try:
+            fields = path.read_text().split()
+            period = fields[1] if len(fields) > 1 else path.with_name("cpu.cfs_period_us").read_text()
+            quota = int(fields[0])
+        except (OSError, ValueError):  # "max", or no such file
+            continue
+        if quota > 0:
+            count = min(count, math.ceil(quota / int(period)))
+    return max(1, count)
