@@ -28,13 +28,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self._lengths)
 
-    @torch.inference_mode()
     def join(self, prompt: Sequence[int]) -> torch.Tensor:
         """Add a row for a prompt. Returns the logits after its last token, shape [vocabulary]."""
         if self._lengths and not self.can_grow:
             raise ValueError("this model's cache holds one sequence at a time")
         tokens = torch.tensor([list(prompt)], device=self._device)
-        output = self._model(input_ids=tokens, use_cache=True, logits_to_keep=1)
+        with torch.inference_mode():
+            output = self._model(input_ids=tokens, use_cache=True, logits_to_keep=1)
         cache = output.past_key_values
         self.can_grow = isinstance(cache, DynamicCache) and all(
             type(layer) is DynamicLayer for layer in cache.layers
@@ -44,7 +44,6 @@ class Batch:
         logits: torch.Tensor = output.logits[0, -1]
         return logits
 
-    @torch.inference_mode()
     def step(self, tokens: Sequence[int]) -> torch.Tensor:
         """Append one token to each row. Returns the logits after it, shape [rows, vocabulary]."""
         lengths = torch.tensor(self._lengths, device=self._device)
@@ -56,7 +55,8 @@ class Batch:
                 torch.arange(columns, device=self._device) >= (columns - 1 - lengths).unsqueeze(1)
             ).long()
             inputs["position_ids"] = lengths.unsqueeze(1)
-        output = self._model(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        with torch.inference_mode():
+            output = self._model(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
         self._cache = output.past_key_values
         self._lengths = [length + 1 for length in self._lengths]
         logits: torch.Tensor = output.logits[:, -1]
