@@ -67,11 +67,14 @@ def explain(error: BaseException, *, doing: str) -> Failure:
             return each
         text = str(each)
         if isinstance(each, MemoryError) or type(each).__name__ == "OutOfMemoryError":
-            return Failure(Reason.OUT_OF_MEMORY, f"Out of memory while {doing}: {text or 'allocation failed'}")
+            return Failure(
+                Reason.OUT_OF_MEMORY, f"Out of memory while {doing}: {text or 'allocation failed'}"
+            )
         if isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT):
             where = f" ({each.filename})" if each.filename else ""
             return Failure(
-                Reason.DISK_FULL, f"The disk is full{where} while {doing}. Free some space or use a larger volume."
+                Reason.DISK_FULL,
+                f"The disk is full{where} while {doing}. Free some space or use a larger volume.",
             )
     summary = next((str(each) for each in chain(error) if str(each)), type(error).__name__)
     return Failure(Reason.ENGINE_FAILED, f"Failed while {doing}: {type(error).__name__}: {summary}")

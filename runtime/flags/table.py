@@ -49,7 +49,9 @@ def length(text: str) -> int:
     return value
 
 
-def _at_least(kind: type[int] | type[float], lowest: float, highest: float | None = None) -> Callable[[str], Any]:
+def _at_least(
+    kind: type[int] | type[float], lowest: float, highest: float | None = None
+) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         value = kind(text)
         if not value >= lowest or (highest is not None and value > highest):
@@ -65,7 +67,9 @@ TRUTH = Kind(truth, {"type": "boolean"}, "true or false")
 LENGTH = Kind(length, {"type": ["integer", "string"]}, 'a whole number such as 4096 or 16k, or "auto"')
 WHOLE = Kind(int, {"type": "integer"}, "a whole number")
 COUNT = Kind(_at_least(int, 1), {"type": "integer", "minimum": 1}, "a whole number of at least 1")
-PORT = Kind(_at_least(int, 0, 65535), {"type": "integer", "minimum": 0, "maximum": 65535}, "a port, 0 to 65535")
+PORT = Kind(
+    _at_least(int, 0, 65535), {"type": "integer", "minimum": 0, "maximum": 65535}, "a port, 0 to 65535"
+)
 SECONDS = Kind(_at_least(float, 0), {"type": "number", "minimum": 0}, "seconds, 0 or more")
 
 
@@ -107,7 +111,12 @@ FLAGS: tuple[Flag, ...] = (
     Flag("task", TEXT, "What the model is for.", "text_generation", TASKS),
     Flag("max_model_len", LENGTH, "Longest prompt and answer together, in tokens. Default: the model's."),
     Flag(
-        "dtype", TEXT, "Type of weights and arithmetic. auto: as the model says.", "auto", DTYPES, backends=MODELS
+        "dtype",
+        TEXT,
+        "Type of weights and arithmetic. auto: as the model says.",
+        "auto",
+        DTYPES,
+        backends=MODELS,
     ),
     Flag("trust_remote_code", TRUTH, "Run Python code that comes with the model.", False, backends=MODELS),
     Flag("chat_template", TEXT, "File with a Jinja chat template. Default: the model's.", backends=MODELS),

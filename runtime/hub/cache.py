@@ -26,7 +26,9 @@ def stoker_cache(environ: Mapping[str, str] = os.environ) -> Path:
     """Stoker's own cache directory: $STOKER_CACHE, else $XDG_CACHE_HOME/stoker, else ~/.cache/stoker."""
     if given := environ.get("STOKER_CACHE"):
         return Path(given)
-    base = environ.get("XDG_CACHE_HOME") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".cache")
+    base = environ.get("XDG_CACHE_HOME") or os.path.join(
+        environ.get("HOME") or os.path.expanduser("~"), ".cache"
+    )
     return Path(base) / "stoker"
 
 

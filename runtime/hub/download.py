@@ -32,7 +32,9 @@ def locate(model_id: str, revision: str | None, cache: Path, report: Report, *, 
             f"There is no directory {model_id}. Give --model_id a hub id (ORG/NAME) or a directory.",
         )
     if not hub_cache.valid_id(model_id):
-        raise Failure(Reason.MODEL_NOT_FOUND, f"{model_id!r} is no model id: the hub's ids look like ORG/NAME.")
+        raise Failure(
+            Reason.MODEL_NOT_FOUND, f"{model_id!r} is no model id: the hub's ids look like ORG/NAME."
+        )
     cached = hub_cache.find(cache, model_id, revision)
     if hub_cache.offline():
         if cached is None:
@@ -59,6 +61,23 @@ def download(model_id: str, revision: str | None, cache: Path, report: Report, *
             f"{revision or 'main'}; files seen: {', '.join(sorted(p.name for p in snapshot.iterdir()))}",
         )
     return snapshot
+
+
+def locate_tokenizer(
+    model: Path, tokenizer: str | None, revision: str | None, model_id: str, cache: Path
+) -> Path:
+    """The directory with the tokenizer's files: the model's own unless a flag names another. Raises Failure."""
+    if tokenizer is None and revision is None:
+        return model
+    name = tokenizer or model_id
+    if os.path.isdir(name):
+        return Path(name)
+    if not hub_cache.valid_id(name):
+        raise Failure(Reason.MODEL_NOT_FOUND, f"{name!r} is neither a directory nor an id of the hub.")
+    try:
+        return _snapshot(name, revision, cache, lambda done, total: None, _TEXT_FILES)
+    except Exception as error:
+        raise _failure(error, name, revision, cache) from error
 
 
 def _snapshot(
@@ -150,13 +169,18 @@ def _failure(error: Exception, model_id: str, revision: str | None, cache: Path)
         if status in (401, 403):
             reason = Reason.MODEL_GATED if token else Reason.TOKEN_MISSING
             return Failure(reason, f"The hub refused model {model_id} (HTTP {status}). Check HF_TOKEN.")
-        return Failure(Reason.HUB_UNREACHABLE, f"The hub answered HTTP {status} for model {model_id}; try again.")
+        return Failure(
+            Reason.HUB_UNREACHABLE, f"The hub answered HTTP {status} for model {model_id}; try again."
+        )
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return Failure(
             Reason.DISK_FULL,
             f"The model cache {cache} cannot be written ({error.strerror}). Set HF_HUB_CACHE to a writable volume.",
         )
-    if isinstance(error, (errors.LocalEntryNotFoundError, ConnectionError)) or "Connect" in type(error).__name__:
+    if (
+        isinstance(error, (errors.LocalEntryNotFoundError, ConnectionError))
+        or "Connect" in type(error).__name__
+    ):
         return Failure(Reason.HUB_UNREACHABLE, _offline_message(model_id, revision, cache))
     return explain(error, doing=f"downloading model {model_id}")
 

@@ -27,9 +27,13 @@ def main(arguments: Sequence[str]) -> int:
         prog="python -m runtime fetch",
         description="Fill the model cache (HF_HUB_CACHE, default $STOKER_CACHE/huggingface/hub) from the hub.",
     )
-    parser.add_argument("model_id", nargs="?", default=stand_in.MODEL_ID, metavar="ID", help="default: %(default)s")
+    parser.add_argument(
+        "model_id", nargs="?", default=stand_in.MODEL_ID, metavar="ID", help="default: %(default)s"
+    )
     parser.add_argument("--revision", help="branch, tag or commit; default: main")
-    parser.add_argument("--refresh", action="store_true", help="ask the hub for newer files even when present")
+    parser.add_argument(
+        "--refresh", action="store_true", help="ask the hub for newer files even when present"
+    )
     given = parser.parse_args(list(arguments))
     cache = hub_cache.hub_cache()
     try:
@@ -52,7 +56,9 @@ def main(arguments: Sequence[str]) -> int:
 def fetch(model_id: str, revision: str | None, cache: Path, *, refresh: bool) -> Path:
     """The model's snapshot in the cache, brought there if it is missing. Raises Failure."""
     if not hub_cache.valid_id(model_id):
-        raise Failure(Reason.MODEL_NOT_FOUND, f"{model_id!r} is no model id: the hub's ids look like ORG/NAME.")
+        raise Failure(
+            Reason.MODEL_NOT_FOUND, f"{model_id!r} is no model id: the hub's ids look like ORG/NAME."
+        )
     present = hub_cache.find(cache, model_id, revision)
     if present is not None and not refresh:
         _say(f"{model_id} is in {cache}")
@@ -106,7 +112,8 @@ def _exclusive(cache: Path) -> Iterator[None]:
         handle = (cache / ".fetch.lock").open("w")
     except OSError as error:
         raise Failure(
-            Reason.DISK_FULL, f"The model cache {cache} cannot be written: {error.strerror}. Set STOKER_CACHE."
+            Reason.DISK_FULL,
+            f"The model cache {cache} cannot be written: {error.strerror}. Set STOKER_CACHE.",
         ) from error
     with handle:
         try:

@@ -15,7 +15,6 @@ from runtime.flags.parse import bad_flags, unknown_flag
 from runtime.flags.table import BY_NAME, INSTEAD
 from runtime.flags.tokens import Given
 
-
 _JSON_TYPES: dict[Any, str | list[str]] = {
     str: "string",
     int: "integer",

@@ -1,0 +1,147 @@
+"""What an engine is: the one seam between the OpenAI layer and whatever generates tokens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from runtime.state import BackendReason, Phase, Progress
+from runtime.text.tokenizer import Tokenizer
+
+
+class FinishReason(StrEnum):
+    """Why an answer ended, in OpenAI's words."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How one answer is generated; every value is already checked and every default filled in.
+
+    `temperature` 0 is greedy. `top_k` 0, `top_p` 1 and `min_p` 0 are off. `logprobs` None: none wanted; n: the
+    chosen token and the n most likely ones.
+    """
+
+    max_tokens: int
+    min_tokens: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    logprobs: int | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """The log probability of a generated token and of the most likely ones in its place."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one step added to an answer. `text` may lag behind `token_ids` (a character in the making).
+
+    `text` may run past a stop string; the OpenAI layer cuts it there.
+    """
+
+    text: str
+    token_ids: Sequence[int]
+    finish_reason: FinishReason | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the OpenAI layer must know of the loaded model.
+
+    `default_sampling`: values of the model's generation_config.json by OpenAI's names, for requests that leave
+    them out. `max_logprobs` 0: this engine has none.
+    """
+
+    max_model_len: int
+    tokenizer: Tokenizer
+    default_sampling: Mapping[str, float] = field(default_factory=dict)
+    max_logprobs: int = 0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What an engine is working on."""
+
+    running: int
+    waiting: int
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where the model to load is. `tokenizer` differs from `path` only where a flag says so."""
+
+    path: Path
+    tokenizer: Path
+
+
+class Unsupported(Exception):
+    """The backend cannot serve this model here, and another one might: known before weights are loaded."""
+
+    def __init__(self, reason: BackendReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class EngineDead(Exception):
+    """The engine ended and will not come back; the process must end too."""
+
+
+class Reporter(Protocol):
+    """How an engine tells how far its start is; callable from any thread."""
+
+    def phase(self, phase: Phase) -> None:
+        """A new phase of the start has begun."""
+
+    def progress(self, progress: Progress) -> None:
+        """The current phase got so far."""
+
+
+class Engine(Protocol):
+    """Generates tokens. Everything is called in the event loop's thread and never blocks it."""
+
+    name: str
+    own_metrics: bool
+    """Whether the engine registers vLLM's metrics by itself."""
+
+    async def start(self, report: Reporter) -> ModelFacts:
+        """Loads the model. Raises Failure."""
+
+    async def stop(self) -> None:
+        """Frees everything, within seconds; unfinished answers end with EngineDead."""
+
+    def problem(self) -> str | None:
+        """Why the engine can no longer answer, or None while it can."""
+
+    def load(self) -> Load:
+        """How many answers are being generated and how many wait."""
+
+    def generate(
+        self, request_id: str, prompt: Sequence[int], sampling: Sampling
+    ) -> AsyncGenerator[Delta, None]:
+        """One answer, as deltas; the last has a finish_reason. Closing it early frees its work at once.
+
+        Raises EngineDead.
+        """

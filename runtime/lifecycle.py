@@ -1,0 +1,178 @@
+"""From process start to the first real answer: fetch, choose the backend, load, warm up; then watch."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib.util
+from contextlib import aclosing
+from pathlib import Path
+
+import structlog
+
+from runtime.background import in_thread
+from runtime.engines.base import Engine, ModelFiles, Sampling, Unsupported
+from runtime.failures import Failure, Reason, explain
+from runtime.flags.parse import bad_flags
+from runtime.flags.settings import Settings
+from runtime.hub import cache as hub_cache
+from runtime.hub.download import locate, locate_tokenizer
+from runtime.server.service import Service
+from runtime.state import Backend, BackendName, BackendReason, Phase, Progress, State
+
+_WATCH_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class Reporter:
+    """Passes what an engine reports on to the state, from any thread."""
+
+    def __init__(self, state: State, loop: asyncio.AbstractEventLoop) -> None:
+        self._state = state
+        self._loop = loop
+
+    def phase(self, phase: Phase) -> None:
+        """A new phase has begun."""
+        self._loop.call_soon_threadsafe(self._state.enter, phase)
+
+    def progress(self, progress: Progress) -> None:
+        """The phase got so far."""
+        self._state.progress = progress
+
+
+class Lifecycle:
+    """Brings one model up. `run` returns only by raising the Failure that ends the program."""
+
+    def __init__(self, settings: Settings, service: Service) -> None:
+        self._settings = settings
+        self._service = service
+        self._state = service.state
+        self.engine: Engine | None = None
+
+    async def run(self) -> None:
+        """Starts everything, then watches the engine until it fails. Raises Failure."""
+        doing = "starting"
+        try:
+            self.engine = await self._choose()
+            doing = f"loading {self._settings.model_id} on {self.engine.name}"
+            facts = await self.engine.start(Reporter(self._state, asyncio.get_running_loop()))
+            self._service.attach(self.engine, facts)
+            doing = "generating the first token"
+            self._state.enter(Phase.WARMING)
+            await self._warm(self.engine)
+        except Exception as error:
+            failure = explain(error, doing=doing)
+            if failure.reason is Reason.ENGINE_FAILED and not isinstance(error, Failure):
+                log.exception("start failed")
+            raise failure from error
+        # What is loaded stays: keep the garbage collector from walking it again and again.
+        gc.collect()
+        gc.freeze()
+        self._state.enter(Phase.READY)
+        log.info("ready", model=self._settings.model_name, seconds=self._state.seconds())
+        await self._watch(self.engine)
+
+    async def _choose(self) -> Engine:
+        settings = self._settings
+        if settings.backend == "echo":
+            from runtime.engines.echo import EchoEngine  # noqa: PLC0415 - engines load on demand
+
+            self._chosen(BackendName.ECHO, BackendReason.REQUESTED, "asked for with --backend=echo")
+            return EchoEngine(
+                max_model_len=settings.max_model_len,
+                max_num_seqs=settings.max_num_seqs,
+                token_seconds=settings.echo_token_seconds,
+                load_seconds=settings.echo_load_seconds,
+            )
+        if settings.backend != "auto":
+            message = f"asked for with --backend={settings.backend}"
+            self._chosen(BackendName(settings.backend), BackendReason.REQUESTED, message)
+        files = await self._fetch()
+        if settings.backend == "huggingface":
+            return _transformers(settings, files)
+        try:
+            engine = await in_thread(lambda: _vllm(settings, files), "import vllm")
+        except Unsupported as unsupported:
+            if settings.backend == "vllm":
+                raise Failure(Reason.BACKEND_UNAVAILABLE, f"--backend=vllm: {unsupported.message}") from None
+            return self._fall_back(unsupported, files)
+        if settings.backend == "auto":
+            self._chosen(BackendName.VLLM, BackendReason.DEFAULT, "vLLM serves this model")
+        return engine
+
+    def _fall_back(self, unsupported: Unsupported, files: ModelFiles) -> Engine:
+        if self._settings.engine_flags:
+            raise bad_flags(
+                [
+                    f"{given.written}: a flag of vLLM, which cannot serve here: {unsupported.message}"
+                    for given in self._settings.engine_flags
+                ]
+            )
+        self._chosen(BackendName.HUGGINGFACE, unsupported.reason, unsupported.message)
+        return _transformers(self._settings, files)
+
+    def _chosen(self, name: BackendName, reason: BackendReason, message: str) -> None:
+        self._state.choose(Backend(name, reason, message))
+        log.info("backend chosen", backend=name.value, reason=reason.value, message=message)
+
+    async def _fetch(self) -> ModelFiles:
+        settings, state = self._settings, self._state
+        state.enter(Phase.FETCHING)
+        cache = hub_cache.hub_cache()
+
+        def report(done: int, total: int) -> None:
+            state.progress = Progress(done, total, "bytes")
+
+        def fetch() -> tuple[Path, Path]:
+            path = locate(
+                settings.model_id, settings.model_revision, cache, report, code=settings.trust_remote_code
+            )
+            tokenizer = locate_tokenizer(
+                path, settings.tokenizer, settings.tokenizer_revision, settings.model_id, cache
+            )
+            return path, tokenizer
+
+        path, tokenizer = await in_thread(fetch, "fetch model")
+        if path.parent.name == "snapshots":
+            state.resolve_revision(path.name)
+        if hub_cache.is_stand_in(path):
+            log.warning("stand-in weights", model=settings.model_id, note=hub_cache.STAND_IN_NOTE)
+        state.enter(Phase.STARTING)
+        return ModelFiles(path, tokenizer)
+
+    async def _warm(self, engine: Engine) -> None:
+        """One real inference through the path that requests take."""
+        prompt = self._service.facts.tokenizer.encode("Hello")
+        sampling = Sampling(max_tokens=2, temperature=0.0)
+        async with aclosing(engine.generate("warm-up", prompt, sampling)) as deltas:
+            async for _ in deltas:
+                pass
+
+    async def _watch(self, engine: Engine) -> None:
+        while (problem := engine.problem()) is None:
+            await asyncio.sleep(_WATCH_SECONDS)
+        raise Failure(Reason.ENGINE_FAILED, f"The engine ended: {problem}")
+
+
+def _vllm(settings: Settings, files: ModelFiles) -> Engine:
+    if importlib.util.find_spec("vllm") is None:
+        raise Unsupported(BackendReason.VLLM_NOT_INSTALLED, "vLLM is not installed in this image")
+    from runtime.engines.vllm.engine import make_engine  # noqa: PLC0415 - imports vLLM, for seconds
+
+    return make_engine(settings, files)
+
+
+def _transformers(settings: Settings, files: ModelFiles) -> Engine:
+    if importlib.util.find_spec("transformers") is None or importlib.util.find_spec("torch") is None:
+        raise Failure(Reason.BACKEND_UNAVAILABLE, "transformers and torch are not installed in this image.")
+    from runtime.engines.transformers.engine import TransformersEngine  # noqa: PLC0415 - imported in its start
+
+    return TransformersEngine(
+        files,
+        dtype=settings.dtype,
+        max_model_len=settings.max_model_len,
+        max_num_seqs=settings.max_num_seqs,
+        trust_remote_code=settings.trust_remote_code,
+        chat_template=settings.chat_template,
+    )

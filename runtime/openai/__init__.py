@@ -1,0 +1,1 @@
+"""OpenAI's API over deltas of tokens: the same for every engine, and without HTTP."""

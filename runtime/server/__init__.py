@@ -1,0 +1,1 @@
+"""HTTP: routes, the error shape on every answer, admission, streams, drain."""

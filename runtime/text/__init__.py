@@ -1,0 +1,1 @@
+"""Between text and tokens: prompts in, increments of text out, stop strings."""

@@ -1,0 +1,57 @@
+"""A tokenizer without files: one token for each byte. For the echo engine."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+
+from runtime.text.tokenizer import Message, PromptError
+
+BEGIN, TURN, END = 256, 257, 258
+"""Special tokens: begin of text, begin of a chat turn, end of text."""
+
+
+class BytesTokenizer:
+    """Token ids 0 to 255 are UTF-8 bytes; completions begin with BEGIN, chat turns with TURN."""
+
+    vocab_size = 259
+
+    def encode(self, text: str) -> list[int]:
+        """BEGIN and the text's bytes."""
+        return [BEGIN, *text.encode()]
+
+    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+        """BEGIN, then for each message TURN, the role, a newline and the content; at last an open turn."""
+        ids = [BEGIN]
+        for message in messages:
+            if "\n" in message["role"]:
+                raise PromptError("a role must not hold a line break")
+            ids += [TURN, *f"{message['role']}\n{message['content']}".encode()]
+        return [*ids, TURN, *b"assistant\n"]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of the bytes among the tokens."""
+        return bytes(each for each in token_ids if each < BEGIN).decode(errors="replace")
+
+    def token_text(self, token_id: int) -> str:
+        """One token as text."""
+        return {BEGIN: "<begin>", TURN: "<turn>", END: "<end>"}.get(token_id) or self.decode([token_id])
+
+    def stream(self) -> BytesTextStream:
+        """A new answer's text."""
+        return BytesTextStream()
+
+
+class BytesTextStream:
+    """Text of a growing answer, byte by byte."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token_ids: Sequence[int]) -> str:
+        """The characters that these tokens complete."""
+        return self._decoder.decode(bytes(each for each in token_ids if each < BEGIN))
+
+    def flush(self) -> str:
+        """A replacement character for what never became complete."""
+        return self._decoder.decode(b"", final=True)

@@ -1,0 +1,140 @@
+"""Prompts to tokens and tokens to text, the same on every backend that has a Hugging Face tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+Message = Mapping[str, Any]
+"""One chat message: `role`, `content` and perhaps `name`."""
+
+
+class PromptError(ValueError):
+    """A prompt that cannot be made into tokens; the message is for the client."""
+
+
+class TextStream(Protocol):
+    """Text of a growing answer."""
+
+    def push(self, token_ids: Sequence[int]) -> str:
+        """The text that these tokens add; incomplete characters wait for the tokens that complete them."""
+
+    def flush(self) -> str:
+        """What was still waiting."""
+
+
+class Tokenizer(Protocol):
+    """What the OpenAI layer needs of a tokenizer. Thread-safe."""
+
+    vocab_size: int
+
+    def encode(self, text: str) -> list[int]:
+        """A completion's prompt: with the tokenizer's special tokens."""
+
+    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+        """A chat's prompt: the template with its generation prompt, without further special tokens.
+
+        Raises PromptError where there is no template or it refuses the messages.
+        """
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens, without special ones."""
+
+    def token_text(self, token_id: int) -> str:
+        """One token as text, special ones included; for logprobs."""
+
+    def stream(self) -> TextStream:
+        """A new answer's text."""
+
+
+# Tokens that one character can be spread over: a byte each, and room for the model's mistakes.
+_LONGEST_CHARACTER = 8
+
+
+class HubTokenizer:
+    """A tokenizer object of the transformers library (which is not imported here)."""
+
+    def __init__(self, tokenizer: Any, *, vocab_size: int, chat_template: str | None = None) -> None:
+        self._tokenizer = tokenizer
+        self._template = chat_template
+        self.vocab_size = vocab_size
+
+    def encode(self, text: str) -> list[int]:
+        """A completion's prompt: with the tokenizer's special tokens."""
+        return list(self._tokenizer(text, add_special_tokens=True, return_attention_mask=False)["input_ids"])
+
+    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+        """A chat's prompt. The template writes the beginning-of-text token where the model wants one, so the
+        tokenizer must not add a second.
+        """
+        try:
+            text = self._tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+        except Exception as error:
+            raise PromptError(_template_problem(error)) from error
+        return list(self._tokenizer(text, add_special_tokens=False, return_attention_mask=False)["input_ids"])
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens, without special ones."""
+        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
+    def token_text(self, token_id: int) -> str:
+        """One token as text, special ones included."""
+        return str(self._tokenizer.decode([token_id], skip_special_tokens=False))
+
+    def stream(self) -> TextStream:
+        """A new answer's text."""
+        return HubTextStream(self)
+
+
+class HubTextStream:
+    """Text of a growing answer, by decoding a short window of its last tokens again.
+
+    A token's text can depend on the one before it, and a character can be spread over several tokens, so the
+    window starts before the last text that was given out and ends unsaid while it ends inside a character.
+    """
+
+    def __init__(self, tokenizer: HubTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._said = ""  # text of the window's tokens before `_read`
+        self._read = 0
+
+    def push(self, token_ids: Sequence[int]) -> str:
+        """The text that these tokens add."""
+        self._ids.extend(token_ids)
+        text = self._tokenizer.decode(self._ids)
+        unsaid = len(self._ids) - self._read
+        if text.endswith("\N{REPLACEMENT CHARACTER}") and unsaid < _LONGEST_CHARACTER:
+            return ""
+        new = text[len(self._said) :]
+        if not new:
+            # Special tokens have no text: forget all but the last few, or the window would only grow.
+            del self._ids[self._read : -_LONGEST_CHARACTER]
+            return ""
+        del self._ids[: self._read]
+        self._read = len(self._ids)
+        self._said = self._tokenizer.decode(self._ids)
+        return new
+
+    def flush(self) -> str:
+        """The rest, with a replacement character where the answer ended inside a character."""
+        text = self._tokenizer.decode(self._ids)
+        new = text[len(self._said) :]
+        self._ids, self._said, self._read = [], "", 0
+        return new
+
+
+def _template_problem(error: Exception) -> str:
+    text = str(error)
+    if "chat_template is not set" in text or ("chat template" in text.lower() and "not set" in text.lower()):
+        return (
+            "this model has no chat template: use the completions endpoint, or start it with --chat_template"
+        )
+    if type(error).__name__ == "TemplateError":  # raise_exception() in the template, written for users
+        return f"the model's chat template refuses these messages: {text[:200]}"
+    return "the model's chat template cannot render these messages"
