@@ -161,7 +161,7 @@ def _environment(
         if "valueFrom" in variable:
             if name not in environ:
                 notes.append(
-                    f"env {name} comes from a {next(iter(variable['valueFrom']))} of the cluster; set it here if needed"
+                    f"env {name} is from a {next(iter(variable['valueFrom']))} of the cluster; set it here"
                 )
         elif value in mounted:
             continue
