@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from stoker.serving import names, shapes
-from stoker.serving.problems import FieldProblem, Invalid, child, forbidden, required
+from stoker.serving.problems import FieldProblem, Invalid, child, invalid, required
 from stoker.serving.reading import Object, Reader
 
 MAX_REPLICAS = 1000
@@ -114,6 +114,7 @@ class InferenceService:
     annotations: dict[str, str]
     deleting: bool
     predictor: Predictor
+    other_parts: tuple[str, ...] = ()  # of transformer, explainer and canary, those that are set
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ def read_inference_service(obj: Any) -> tuple[InferenceService, list[FieldProble
         annotations=metadata.words("annotations"),
         deleting=metadata.has("deletionTimestamp"),
         predictor=_predictor(spec.inner("predictor")),
+        other_parts=tuple(name for name in ("transformer", "explainer", "canary") if spec.value.get(name)),
     )
     return isvc, problems
 
@@ -203,11 +205,9 @@ def _model(spec: Reader, containers: tuple[Object, ...]) -> Model | None:
     kinds = [name for name in ("model", *LEGACY_FORMATS) if spec.has(name)]
     own = any(container.get("name") == names.MODEL_CONTAINER for container in containers)
     if len(kinds) > 1 or (kinds and own):
-        found = ", ".join(kinds + (["containers"] if own else []))
-        problem = forbidden(
-            spec.path, f"exactly one of model, {', '.join(LEGACY_FORMATS)} and containers, not {found}"
-        )
-        spec.problems.append(problem)
+        found = kinds + ([names.MODEL_CONTAINER] if own else [])
+        detail = "must have one of model, the legacy frameworks and a container called kserve-container"
+        spec.problems.append(invalid(spec.path, found, detail))
     if not kinds:
         if not containers and spec.value:
             spec.problems.append(

@@ -40,7 +40,7 @@ class FieldProblem:
         return f"{self.field}: {self.message}" if self.field else self.message
 
 
-class Invalid(Exception):  # noqa: N818 -- the name of what the object is
+class Invalid(Exception):
     """An object that cannot be parsed or rendered, with every problem found, never only the first."""
 
     def __init__(self, *problems: FieldProblem) -> None:

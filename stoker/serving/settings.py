@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stoker.serving.problems import FieldProblem, Invalid, child, forbidden, invalid, not_supported, required
+from stoker.serving.problems import FieldProblem, Invalid, child, invalid, not_supported, required
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _accelerator(row: Any, path: str, problems: list[FieldProblem]) -> Accelerat
     before = len(problems)
     for name in row.keys() - {"resource", "image_suffix", "node_selector"}:
         problems.append(
-            forbidden(child(path, str(name)), "a row has resource, image_suffix and node_selector")
+            not_supported(child(path, str(name)), name, ["resource", "image_suffix", "node_selector"])
         )
     for name in ("resource", "image_suffix"):
         if not isinstance(row.get(name), str):

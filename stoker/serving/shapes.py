@@ -79,7 +79,8 @@ def check_pod(pod_spec: Object, path: str, problems: list[FieldProblem]) -> None
 def _check_keyed(reader: Reader, keys: dict[str, str]) -> None:
     for name, key in keys.items():
         for number, item in enumerate(reader.objects(name)):
-            if item.get(key) is None:
-                reader.problems.append(
-                    required(child(reader.at(name), number, key), f"entries of {name} have one")
-                )
+            value, path = item.get(key), child(reader.at(name), number, key)
+            if value is None:
+                reader.problems.append(required(path, f"entries of {name} have one"))
+            elif not isinstance(value, str | int):
+                reader.problems.append(invalid(path, value, "must be a string or a number"))

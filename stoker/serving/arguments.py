@@ -1,0 +1,96 @@
+"""Command lines of containers as flags, so that a user's flag replaces the runtime's instead of joining it.
+
+Nothing here knows which flags a program has. A flag is a word that begins with `-` and a letter; the words
+after it up to the next flag are its values, whether it takes them or not (`--a=b`, `--a b`, `--a b c`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_FLAG = re.compile(r"--?[A-Za-z][^=]*")
+_REST = "--"  # all words after it are positional
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag as it was written, at `index` in its list of arguments."""
+
+    index: int
+    written: str  # without a value: --max-model-len
+    values: tuple[str, ...]
+    inline: bool  # --a=b
+
+    @property
+    def name(self) -> str:
+        """One spelling: `--max-model-len` is `max_model_len`; a short flag keeps its dash."""
+        return self.written[2:].replace("-", "_") if self.written.startswith("--") else self.written
+
+    @property
+    def subject(self) -> str:
+        """What the flag sets: `--no-x` sets what `--x` sets."""
+        return self.name.removeprefix("no_")
+
+    def words(self) -> list[str]:
+        """The flag as it stands in a command line."""
+        return [f"{self.written}={self.values[0]}"] if self.inline else [self.written, *self.values]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A command line: words that belong to no flag, flags, words after `--`."""
+
+    positional: tuple[str, ...]
+    flags: tuple[Flag, ...]
+    rest: tuple[str, ...]
+
+    def words(self) -> list[str]:
+        """The command line; `split` of it gives the same flags again."""
+        flags = [word for flag in self.flags for word in flag.words()]
+        return [*self.positional, *flags, *([_REST, *self.rest] if self.rest else [])]
+
+
+def split(args: Sequence[str]) -> Arguments:
+    """Read a command line. Never fails: whatever begins with no flag is a value or a positional word."""
+    positional: list[str] = []
+    flags: list[Flag] = []
+    for index, word in enumerate(args):
+        if word == _REST:
+            return Arguments(tuple(positional), tuple(flags), tuple(args[index + 1 :]))
+        if _FLAG.match(word):
+            written, equals, value = word.partition("=")
+            flags.append(Flag(index, written, (value,) if equals else (), bool(equals)))
+        elif flags and not flags[-1].inline:
+            last = flags[-1]
+            flags[-1] = Flag(last.index, last.written, (*last.values, word), inline=False)
+        else:
+            positional.append(word)
+    return Arguments(tuple(positional), tuple(flags), ())
+
+
+def parse_flags(args: Sequence[str]) -> tuple[Flag, ...]:
+    """The flags of a command line, in order."""
+    return split(args).flags
+
+
+def merge_args(runtime_args: Sequence[str], user_args: Sequence[str]) -> list[str]:
+    """The runtime's arguments with the user's over them.
+
+    A flag that the user sets, in either spelling or as its `--no-` opposite, replaces every one of the
+    runtime's; those that the user repeats stay repeated. Positional words come first: after a flag they
+    could be read as its value.
+    """
+    runtime, user = split(runtime_args), split(user_args)
+    replaced = {flag.subject for flag in user.flags}
+    kept = tuple(flag for flag in runtime.flags if flag.subject not in replaced)
+    positional, rest = runtime.positional + user.positional, runtime.rest + user.rest
+    return Arguments(positional, kept + user.flags, rest).words()
+
+
+def value_of(args: Sequence[str], name: str) -> str | None:
+    """The value of the last `--name`; "" where it stands without one, None where it does not stand there."""
+    wanted = name.lstrip("-").replace("-", "_")
+    found = [flag for flag in parse_flags(args) if flag.name == wanted]
+    return None if not found else next(iter(found[-1].values), "")

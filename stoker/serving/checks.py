@@ -1,0 +1,117 @@
+"""What rendering refuses: fields that Stoker does not act on, and pods that could not run.
+
+The webhook asks the same before an object is stored; here it holds even where the webhook was not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from stoker.serving import quantities
+from stoker.serving.api import InferenceService, Predictor
+from stoker.serving.merge import is_extended
+from stoker.serving.problems import FieldProblem, child, duplicate, invalid, required, shown
+from stoker.serving.reading import Object
+
+# Serving without these would be something else than what was asked for.
+_REFUSED_SPEC = {
+    "transformer": "Stoker does not run transformers; let a container of the predictor do its work",
+    "explainer": "Stoker does not run explainers",
+    "canary": "use spec.predictor.canaryTrafficPercent: it sends a share of requests to the newest revision",
+}
+_REFUSED_PREDICTOR = {
+    "name": "it distinguishes the entries of spec.canary, which Stoker does not have",
+    "storageUris": "Stoker does not download to volumes yet; name the model by --model_id, or mount a volume",
+    "workerSpec": "a predictor's pods do not span several nodes yet",
+    "ephemeralContainers": "they are added to running pods, never to a template",
+    "activeDeadlineSeconds": "a Deployment's pods have none",
+}
+_REFUSED_MODEL = {
+    "storageUri": "Stoker does not download to /mnt/models yet; name the model by --model_id in args",
+    "storage": "Stoker does not download to /mnt/models yet; name the model by --model_id in args",
+    "confidential": "Stoker does not run confidential models",
+}
+
+
+def unsupported(isvc: InferenceService) -> Iterator[FieldProblem]:
+    """Fields that are set and that Stoker cannot honour."""
+    predictor = isvc.predictor
+    for name in isvc.other_parts:
+        yield _refused(child("spec", name), _REFUSED_SPEC[name])
+    for name, why in _REFUSED_PREDICTOR.items():
+        if predictor.raw.get(name):
+            yield _refused(child("spec.predictor", name), why)
+    if predictor.model is not None:
+        written = predictor.raw.get(predictor.model.path.rpartition(".")[2])
+        for name, why in _REFUSED_MODEL.items():
+            if isinstance(written, dict) and written.get(name):
+                yield _refused(child(predictor.model.path, name), why)
+    policy = predictor.pod_spec.get("restartPolicy")
+    if policy not in (None, "", "Always"):
+        yield invalid(
+            "spec.predictor.restartPolicy", policy, "must be Always: a Deployment starts its pods again"
+        )
+
+
+def check_pod(spec: Object, predictor: Predictor) -> Iterator[FieldProblem]:
+    """What the API server would refuse in the merged pod, at the user's field that cures it."""
+    seen: set[str] = set()
+    for number, container in enumerate(spec["containers"]):
+        path = _path_of(container, number, predictor)
+        name = str(container.get("name"))
+        if name in seen:
+            yield duplicate(child(path, "name"), name)
+        seen.add(name)
+        if not container.get("image"):
+            yield required(child(path, "image"), "neither the predictor nor a runtime names an image")
+        yield from _check_resources(container.get("resources") or {}, child(path, "resources"))
+
+
+def _path_of(container: Object, number: int, predictor: Predictor) -> str:
+    if number == 0 and predictor.model is not None:
+        return predictor.model.path
+    own = [each.get("name") for each in predictor.containers]
+    if container.get("name") in own:
+        return child("spec.predictor.containers", own.index(container.get("name")))
+    return child("spec.predictor.containers", 0) if predictor.model is None else predictor.model.path
+
+
+def _check_resources(resources: Object, path: str) -> Iterator[FieldProblem]:
+    parsed: dict[tuple[str, str], Decimal] = {}
+    for part in ("requests", "limits"):
+        for name, value in (resources.get(part) or {}).items():
+            try:
+                number = quantities.parse(value)
+            except ValueError as error:
+                yield invalid(child(path, part, name), value, str(error))
+                continue
+            if number < 0:
+                yield invalid(child(path, part, name), value, "must not be negative")
+            elif is_extended(name) and number != number.to_integral_value():
+                yield invalid(child(path, part, name), value, "must be a whole number of devices")
+            else:
+                parsed[part, name] = number
+    yield from _compare(resources, parsed, path)
+
+
+def _compare(resources: Object, parsed: dict[tuple[str, str], Decimal], path: str) -> Iterator[FieldProblem]:
+    for (part, name), asked in parsed.items():
+        if part != "requests":
+            continue
+        value: Any = resources["requests"][name]
+        allowed = parsed.get(("limits", name))
+        if allowed is None:
+            if is_extended(name) and name not in (resources.get("limits") or {}):
+                yield required(
+                    child(path, "limits", name), f"devices need a limit, equal to the request {shown(value)}"
+                )
+        elif asked > allowed or (is_extended(name) and asked != allowed):
+            limit = resources["limits"][name]
+            how = "equal to the limit" if is_extended(name) else "at most the limit"
+            yield invalid(child(path, "requests", name), value, f"must be {how}, which is {shown(limit)}")
+
+
+def _refused(path: str, why: str) -> FieldProblem:
+    return FieldProblem(path, "FieldValueNotSupported", f"Unsupported field: {why}")

@@ -1,0 +1,112 @@
+"""`{{.Name}}` and the like in the strings of a runtime, replaced on the parsed tree.
+
+KServe runs the whole container through Go's templates as JSON text, so a chat template in an argument breaks
+the service and a quote in a label writes into neighbouring fields. Here a closed set of placeholders is found
+by a pattern, everything else with braces stays as it is, and a value that was put in is never read again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stoker.serving.problems import FieldProblem, child, required
+
+# {{.Name}} {{ .Namespace }} {{.Labels.key}} {{.Labels["a-b"]}} {{.Annotations["x.y/z"]}}; a key without
+# brackets is what Go's templates allow, which is why one with '-', '.' or '/' needs brackets. The last is
+# Go's own way to reach such a key.
+_PLACEHOLDER = re.compile(
+    r"""\{\{\s*(?:
+        \.(?P<own>Name|Namespace)
+      | \.(?P<map>Labels|Annotations)(?:\.(?P<plain>[A-Za-z_][A-Za-z0-9_]*)|\[\s*"(?P<quoted>[^"{}\\]+)"\s*\])
+      | index\s+\.(?P<indexed>Labels|Annotations)\s+"(?P<key>[^"{}\\]+)"
+    )\s*\}\}""",
+    re.VERBOSE,
+)
+# What looks like a placeholder and is none. Rendering leaves it as it is, since some chat templates are
+# written in Go's language ("{{ .System }}"); a runtime that holds it gets a warning.
+_SUSPECT = re.compile(r"\{\{-?\s*\.[A-Z][^{}]*\}\}")
+
+
+@dataclass(frozen=True)
+class Values:
+    """What placeholders stand for."""
+
+    name: str
+    namespace: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One placeholder: `of` Labels or Annotations with its key, else Name or Namespace."""
+
+    of: str
+    key: str = ""
+
+
+def replace(tree: Any, values: Values, path: str, problems: list[FieldProblem]) -> Any:
+    """The JSON tree with the placeholders of every string replaced; keys of objects are never touched.
+
+    `path` is where the tree stands in the pod. A missing label or annotation is a problem of the
+    InferenceService's metadata: that is what to change.
+    """
+    if isinstance(tree, str):
+        return _fill(tree, values, path, problems)
+    if isinstance(tree, dict):
+        return {key: replace(value, values, child(path, str(key)), problems) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [replace(value, values, child(path, n), problems) for n, value in enumerate(tree)]
+    return tree
+
+
+def references(tree: Any) -> set[Reference]:
+    """All placeholders in the strings of a JSON tree."""
+    texts = (text for _, text in _strings_with_paths(tree, ""))
+    return {_reference(match) for text in texts for match in _PLACEHOLDER.finditer(text)}
+
+
+def suspects(tree: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Path and text of what looks like a placeholder and is none."""
+    for where, text in _strings_with_paths(tree, path):
+        for match in _SUSPECT.finditer(text):
+            if not _PLACEHOLDER.fullmatch(match.group()):
+                yield where, match.group()
+
+
+def _fill(text: str, values: Values, path: str, problems: list[FieldProblem]) -> str:
+    def value_of(match: re.Match[str]) -> str:
+        found = _reference(match)
+        if found.of == "Name":
+            return values.name
+        if found.of == "Namespace":
+            return values.namespace
+        known = values.labels if found.of == "Labels" else values.annotations
+        value = known.get(found.key)
+        if value is None:
+            detail = f"{match.group()} in {path} of the pod stands for it"
+            problems.append(required(child("metadata", found.of.lower(), found.key), detail))
+            return match.group()
+        return value
+
+    return _PLACEHOLDER.sub(value_of, text)
+
+
+def _reference(match: re.Match[str]) -> Reference:
+    if match["own"]:
+        return Reference(match["own"])
+    return Reference(match["map"] or match["indexed"], match["plain"] or match["quoted"] or match["key"])
+
+
+def _strings_with_paths(tree: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(tree, str):
+        yield path, tree
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _strings_with_paths(value, child(path, str(key)))
+    elif isinstance(tree, list):
+        for number, value in enumerate(tree):
+            yield from _strings_with_paths(value, child(path, number))

@@ -1,0 +1,131 @@
+"""An InferenceService and its runtime become a pod template: merge, placeholders, image, defaults, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from stoker.serving import checks, images, names, pod_defaults
+from stoker.serving.api import InferenceService, Predictor, ServingRuntime
+from stoker.serving.inputs import inputs_of
+from stoker.serving.merge import merge_container, merge_pod
+from stoker.serving.placeholders import Values, references, replace
+from stoker.serving.problems import FieldProblem, Invalid, child, invalid, required
+from stoker.serving.reading import Object
+from stoker.serving.settings import Settings
+
+__all__ = ["Rendered", "inputs_of", "render"]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """`template`: a PodTemplateSpec without revision label; `inputs`: what the revision's hash covers."""
+
+    template: Object
+    inputs: Object
+
+
+def render(isvc: InferenceService, runtime: ServingRuntime | None, settings: Settings) -> Rendered:
+    """The pod template. `runtime` is None where the predictor has containers of its own.
+
+    Raises Invalid with every problem: unsupported fields, missing placeholder values, impossible resources.
+    """
+    problems = list(checks.unsupported(isvc))
+    containers, pod_spec = _merged(isvc.predictor, runtime, problems)
+    if not containers:
+        raise Invalid(*problems)
+    template = _template(isvc, runtime, {**pod_spec, "containers": containers})
+    values = Values(isvc.name, isvc.namespace, isvc.labels, isvc.annotations)
+    used = references(template)
+    template = replace(template, values, "", problems)
+    template["spec"] = _finish(isvc, runtime, template["spec"], settings)
+    problems += checks.check_pod(template["spec"], isvc.predictor)
+    if problems:
+        raise Invalid(*problems)
+    keys = {of: [each.key for each in used if each.of == of] for of in ("Labels", "Annotations")}
+    return Rendered(template, inputs_of(isvc, keys["Labels"], keys["Annotations"]))
+
+
+def _merged(
+    predictor: Predictor, runtime: ServingRuntime | None, problems: list[FieldProblem]
+) -> tuple[list[Object], Object]:
+    """The pod's containers, the serving one first, and its other fields."""
+    if predictor.model is None:
+        return _own(predictor, problems), predictor.pod_spec
+    if runtime is None:
+        problems.append(required(child(predictor.model.path, "runtime"), "a runtime that serves this model"))
+        return [], {}
+    base = next((each for each in runtime.containers if each.get("name") == names.MODEL_CONTAINER), None)
+    if base is None:
+        detail = f"it has no container called {names.MODEL_CONTAINER}, but {_names(runtime.containers)}"
+        problems.append(invalid(child(predictor.model.path, "runtime"), runtime.name, detail))
+        return [], {}
+    serving = merge_container(base, predictor.model.container) | {"name": names.MODEL_CONTAINER}
+    if predictor.model.runtime_version and serving.get("image"):
+        image = images.with_version(serving["image"], predictor.model.runtime_version)
+        serving = serving | {"image": image}
+    # The user's sidecars are merged over the runtime's of the same name, as KServe does with one of them.
+    theirs = {each.get("name"): each for each in predictor.containers}
+    others = [each for each in runtime.containers if each is not base]
+    sidecars = [merge_container(each, theirs.get(each.get("name"), {})) for each in others]
+    taken = {each.get("name") for each in sidecars}
+    added = [each for each in predictor.containers if each.get("name") not in taken]
+    return [serving, *sidecars, *added], merge_pod(runtime.pod_spec, predictor.pod_spec)
+
+
+def _own(predictor: Predictor, problems: list[FieldProblem]) -> list[Object]:
+    """Containers of the user's own: the one called kserve-container serves; the only one is called so."""
+    given = [dict(each) for each in predictor.containers]
+    if len(given) == 1:
+        given[0]["name"] = names.MODEL_CONTAINER
+    given.sort(key=lambda each: each.get("name") != names.MODEL_CONTAINER)
+    if not given or given[0].get("name") != names.MODEL_CONTAINER:
+        detail = (
+            f"of several containers one must be called {names.MODEL_CONTAINER}: the one that answers requests"
+        )
+        problems.append(invalid("spec.predictor.containers", _names(predictor.containers), detail))
+        return []
+    return given
+
+
+def _template(isvc: InferenceService, runtime: ServingRuntime | None, spec: Object) -> dict[str, Any]:
+    """The PodTemplateSpec with placeholders still in it."""
+    predictor = isvc.predictor
+    below = (runtime.pod_labels, runtime.pod_annotations) if runtime else ({}, {})
+    return {
+        "metadata": {
+            "labels": {**below[0], **predictor.labels, **names.labels(isvc.name)},
+            "annotations": {
+                "kubectl.kubernetes.io/default-container": names.MODEL_CONTAINER,
+                **below[1],
+                **predictor.annotations,
+            },
+        },
+        "spec": spec,
+    }
+
+
+def _finish(
+    isvc: InferenceService, runtime: ServingRuntime | None, spec: Object, settings: Settings
+) -> Object:
+    """Image variants, the name in the environment, defaults: nothing here is searched for placeholders."""
+    containers = [pod_defaults.with_name_variable(each, isvc.name) for each in spec["containers"]]
+    model = isvc.predictor.model
+    own_image = model is not None and bool(model.container.get("image"))
+    if runtime and runtime.annotations.get(names.IMAGE_VARIANTS_ANNOTATION) == "true":
+        serving = pod_defaults.with_drain(containers[0], settings)
+        if not own_image and serving.get("image"):
+            image = images.with_variant(serving["image"], serving, settings.image_variants)
+            serving = serving | {"image": image}
+        containers[0] = serving
+    spec = spec | {"containers": containers}
+    found = images.accelerators(containers, settings.image_variants)
+    wanted = {name: value for row in found for name, value in row.node_selector.items()}
+    if wanted:
+        spec["nodeSelector"] = wanted | (spec.get("nodeSelector") or {})
+    return pod_defaults.complete_pod(spec, settings)
+
+
+def _names(containers: Iterable[Object]) -> str:
+    return ", ".join(str(each.get("name")) for each in containers) or "none"
