@@ -12,7 +12,9 @@ _NAMESPACE = "kube-system"
 _LABELS = {"k8s-app": "kube-dns"}
 _COREFILE = """.:53 {
     errors
-    health { lameduck 5s }
+    health {
+        lameduck 5s
+    }
     ready
     kubernetes cluster.local in-addr.arpa ip6.arpa {
         pods insecure

@@ -55,7 +55,9 @@ class ApiServer:
 def write_certificates(pki: Path, endpoints: Endpoints, node: str | None = None) -> None:
     """Fill `pki` with everything the control plane and, where `node` is named, its kubelet need."""
     pki.mkdir(parents=True, exist_ok=True, mode=0o700)
-    authority, database, proxies = (Authority(f"stoker-local{part}") for part in ("", "-etcd", "-front-proxy"))
+    authority, database, proxies = (
+        Authority(f"stoker-local{part}") for part in ("", "-etcd", "-front-proxy")
+    )
     (pki / "ca.crt").write_bytes(authority.certificate)
     (pki / "etcd-ca.crt").write_bytes(database.certificate)
     (pki / "front-proxy-ca.crt").write_bytes(proxies.certificate)

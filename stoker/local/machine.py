@@ -141,7 +141,8 @@ def install_packages(packages: list[str]) -> None:
     if apt is None:
         raise LocalError(
             f"The local cluster needs these packages: {names}, and there is no apt-get to install them.",
-            f"Install containerd, runc, the CNI plugins, nftables and conntrack with your system's packages. {WITHOUT_ROOT}",
+            "Install containerd, runc, the CNI plugins, nftables and conntrack with your system's packages. "
+            + WITHOUT_ROOT,
         )
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": ROOT_PATH}
     install = [apt, "install", "--yes", "--quiet", "--no-install-recommends", "--no-remove", *packages]

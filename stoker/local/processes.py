@@ -45,7 +45,7 @@ class Processes:
         self._logs.mkdir(parents=True, exist_ok=True)
         with self.log(component.name).open("ab") as log:
             self._running[component.name] = subprocess.Popen(
-                [*_die_with_parent(), *component.command],
+                [*die_with_parent(), *component.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -99,7 +99,8 @@ def tail(path: Path, lines: int) -> str:
     return "\n".join(content.decode(errors="replace").splitlines()[-lines:])
 
 
-def _die_with_parent() -> list[str]:
+def die_with_parent() -> list[str]:
+    """The start of a command line whose program is killed when the process that starts it ends."""
     # Without it a killed test run would leave an API server behind.
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []

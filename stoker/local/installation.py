@@ -1,0 +1,99 @@
+"""Installing Stoker from manifests/ into a running cluster, and restarting it with changed code."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stoker.local.failures import LocalError
+from stoker.local.kubectl import Kubectl
+
+NAMESPACE = "stoker-system"
+OVERLAY = Path("manifests/overlays/local")
+_SETTINGS = "stoker-settings"
+_OUR_GROUP = "serving.kserve.io"
+
+Document = dict[str, Any]
+
+
+def build(kubectl: Kubectl, overlay: Path) -> list[Document]:
+    """The documents of an overlay."""
+    text = kubectl.run("kustomize", str(overlay))
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def with_domain(documents: Sequence[Document], domain: str) -> list[Document]:
+    """The same documents with `domain` in the settings that every program reads."""
+    changed = []
+    for document in documents:
+        if document["kind"] == "ConfigMap" and document["metadata"]["name"] == _SETTINGS:
+            document = copy.deepcopy(document)  # noqa: PLW2901
+            data = document.setdefault("data", {})
+            settings = yaml.safe_load(data.get("settings.yaml") or "") or {}
+            data["settings.yaml"] = yaml.safe_dump(settings | {"domain": domain}, sort_keys=False)
+        changed.append(document)
+    return changed
+
+
+def in_order(documents: Sequence[Document]) -> list[list[Document]]:
+    """Three groups to apply one after the other.
+
+    What defines the API, then our own objects (before a webhook that is not running yet is asked
+    about them), then everything else.
+    """
+    definitions, ours, others = [], [], []
+    for document in documents:
+        if document["kind"] in ("Namespace", "CustomResourceDefinition"):
+            definitions.append(document)
+        elif document["apiVersion"].startswith(f"{_OUR_GROUP}/"):
+            ours.append(document)
+        else:
+            others.append(document)
+    return [definitions, ours, others]
+
+
+def install(kubectl: Kubectl, documents: Sequence[Document]) -> list[str]:
+    """Apply documents; returns the lines about objects that kubectl prints.
+
+    Applying what is there already changes nothing.
+    """
+    said: list[str] = []
+    for number, group in enumerate(in_order(documents)):
+        if group:
+            said += kubectl.apply(as_list(group)).splitlines()
+        names = [each["metadata"]["name"] for each in group if each["kind"] == "CustomResourceDefinition"]
+        if number == 0 and names:
+            kubectl.run("wait", "--for=condition=Established", "--timeout=30s", "crd", *names)
+    return said
+
+
+def only_definitions(documents: Sequence[Document]) -> list[Document]:
+    """What the control plane alone gets: the API and the runtimes, no Deployments."""
+    definitions, ours, others = in_order(documents)
+    return definitions + ours + [each for each in others if each["kind"] == "ConfigMap"]
+
+
+def restart(kubectl: Kubectl, timeout: float = 180.0) -> list[str]:
+    """Restart Stoker's Deployments and wait until the new pods are ready; returns their names."""
+    found = json.loads(kubectl.run("get", "deployments", f"--namespace={NAMESPACE}", "--output=json"))
+    names = [each["metadata"]["name"] for each in found["items"]]
+    if not names:
+        raise LocalError("Stoker is not installed in this cluster.", "`stoker up` installs it.")
+    deployments = [f"deployment/{name}" for name in names]
+    kubectl.run("rollout", "restart", f"--namespace={NAMESPACE}", *deployments)
+    for deployment in deployments:
+        kubectl.run(
+            "rollout", "status", f"--namespace={NAMESPACE}", f"--timeout={timeout:.0f}s", deployment,
+            timeout=timeout + 10,
+        )  # fmt: skip
+    return names
+
+
+def as_list(documents: Sequence[Document]) -> str:
+    """One JSON List, which kubectl reads faster than YAML."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
