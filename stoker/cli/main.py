@@ -28,7 +28,20 @@ _INTERRUPTED = 130
 
 
 class _Commands(click.Group):
-    """Says failures as problem, details and what to do next, without a traceback."""
+    """Says failures as problem, details and what to do next, without a traceback.
+
+    `run` is loaded when it is named: it alone needs stoker.serving.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "run"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "run":
+            from stoker.cli.run import run_command  # noqa: PLC0415
+
+            return run_command
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         signal.signal(signal.SIGTERM, _interrupt)
@@ -165,22 +178,6 @@ def fetch(model_id: str | None) -> None:
     """Fetch a model into Stoker's cache (default: SmolLM2-135M-Instruct)."""
     command = [sys.executable, "-P", "-m", "runtime", "fetch", *([model_id] if model_id else [])]
     sys.exit(_foreground(command))
-
-
-@main.command()
-@click.option(
-    "-f",
-    "--filename",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="An InferenceService, or - for standard input.",
-)
-@click.option("--port", type=click.IntRange(1, 65535), help="Port to serve on (the runtime's default: 8080).")
-def run(filename: Path, port: int | None) -> None:
-    """Serve one InferenceService as a process of this machine: no Kubernetes, no root."""
-    from stoker.cli.run import run_alone  # noqa: PLC0415 - the only command that needs stoker.serving
-
-    sys.exit(run_alone(filename, port, ClusterConfig().source))
 
 
 def _foreground(command: list[str]) -> int:

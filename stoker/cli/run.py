@@ -1,189 +1,206 @@
-"""`stoker run -f`: one InferenceService as one process of this machine.
+"""`stoker run -f isvc.yaml`: the rules of a cluster, then the container's command as one host process.
 
-The same validation, selection and rendering as in a cluster, then the container's command with its
-arguments and environment. What only a pod has (volumes, probes, limits) is left out.
+No Kubernetes and no root: a workstation with one GPU, a laptop, a debugger. What a host process cannot have
+(an image's entry point, limits, Secrets) is said, never guessed.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import re
-import shlex
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+import click
 import yaml
-from rich.console import Console
 
-from stoker.local.failures import LocalError
 from stoker.local.home import cache_from
-from stoker.serving.api import ServingRuntime, parse_inference_service, parse_runtime
-from stoker.serving.arguments import merge_args
+from stoker.serving.api import parse_inference_service, parse_runtime
 from stoker.serving.problems import FieldProblem, Invalid
 from stoker.serving.render import render
 from stoker.serving.selection import NoRuntime, select_runtime
 from stoker.serving.settings import Settings
-from stoker.serving.validate import validate_inference_service
+from stoker.serving.validate import validate_inference_service, validate_runtime
 
-_RUNTIME_IMAGE = re.compile(r"^stoker\.dev/runtime(:|$)")
-_RUNTIME_KINDS = ("ServingRuntime", "ClusterServingRuntime")
-_console = Console(stderr=True, highlight=False, soft_wrap=True)
+Object = dict[str, Any]
+
+RUNTIMES = Path(__file__).resolve().parents[2] / "manifests" / "runtimes"
+_OWN_IMAGE = "stoker.dev/runtime:"
+_READY_EVERY = 0.5  # seconds between looks at /ready
 
 
 @dataclass(frozen=True)
-class HostCommand:
-    """A container as a process: its command line, what its environment adds, and what was left out."""
+class HostProcess:
+    """A container as a process of the host; `notes` say what of the container a host does not give."""
 
     command: list[str]
     environment: dict[str, str]
-    notes: list[str]
+    port: int
+    notes: tuple[str, ...]
 
 
-def run_alone(filename: Path, port: int | None, source: Path) -> int:
-    """Serve the InferenceService of a file until it ends or Ctrl-C; returns its exit code."""
-    documents = read_documents(filename)
-    isvc_object = the_service(documents, str(filename))
-    runtimes = [*_shipped(source), *_runtimes(documents)]
+@click.command("run")
+@click.option(
+    "-f", "filename", required=True, type=click.File("r"), help="InferenceService, and runtimes, as YAML."
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="Serve on this port instead of the container's.")
+def run_command(filename: Any, port: int | None) -> None:
+    """Serve an InferenceService as a process of this machine, without Kubernetes and without root."""
+    try:
+        isvc, runtimes = read(filename.read())
+        process = host_process(isvc, runtimes, port, os.environ)
+    except Invalid as error:
+        for problem in error.problems:
+            click.echo(f"error: {problem}", err=True)
+        sys.exit(2)
+    except (NoRuntime, yaml.YAMLError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    for note in process.notes:
+        click.echo(f"note: {note}", err=True)
+    sys.exit(serve(process))
+
+
+def read(text: str) -> tuple[Object, list[Object]]:
+    """The InferenceService of a YAML text and its runtimes, those that Stoker ships last. Raises Invalid."""
+    documents = [each for each in yaml.safe_load_all(text) if each]
+    services = [
+        each for each in documents if isinstance(each, dict) and each.get("kind") == "InferenceService"
+    ]
+    if len(services) != 1:
+        raise Invalid(
+            (
+                FieldProblem(
+                    "kind",
+                    "FieldValueInvalid",
+                    f"one InferenceService is needed and {len(services)} are here",
+                ),
+            )
+        )
+    isvc = services[0]
+    isvc.setdefault("metadata", {}).setdefault("namespace", "default")
+    kinds = {"ServingRuntime", "ClusterServingRuntime"}
+    runtimes = [each for each in documents if isinstance(each, dict) and each.get("kind") in kinds]
+    for runtime in runtimes:
+        if runtime["kind"] == "ServingRuntime":
+            runtime.setdefault("metadata", {}).setdefault("namespace", isvc["metadata"]["namespace"])
+    return isvc, runtimes + shipped()
+
+
+def shipped() -> list[Object]:
+    """The ClusterServingRuntimes of manifests/runtimes."""
+    loaded = (yaml.safe_load(path.read_text()) for path in sorted(RUNTIMES.glob("*.yaml")))
+    return [each for each in loaded if each.get("kind") == "ClusterServingRuntime"]
+
+
+def host_process(
+    isvc: Object, runtimes: list[Object], port: int | None, environ: Mapping[str, str]
+) -> HostProcess:
+    """Validate, select, render, and turn the model's container into a process. Raises Invalid, NoRuntime."""
     settings = Settings()
-    verdict = validate_inference_service(isvc_object, None, runtimes, settings)
-    for warning in verdict.warnings:
-        _console.print(f"Warning: {warning}", style="yellow", markup=False)
+    problems = [problem for runtime in runtimes for problem in validate_runtime(runtime, None).problems]
+    if problems:
+        raise Invalid(tuple(problems))
+    parsed = [parse_runtime(runtime) for runtime in runtimes]
+    verdict = validate_inference_service(isvc, None, parsed, settings, args_schemas=args_schemas())
     if verdict.problems:
-        raise refused(verdict.problems, filename)
-    try:
-        isvc = parse_inference_service(isvc_object)
-        selection = select_runtime(isvc, runtimes)
-        rendered = render(isvc, selection.runtime, settings)
-    except NoRuntime as failure:
-        raise LocalError(
-            failure.message, "Apply a runtime beside it: put a ServingRuntime into the same file."
-        ) from failure
-    except Invalid as failure:
-        raise refused(failure.problems, filename) from failure
-    host = host_command(rendered.template["spec"], port, os.environ, cache_from(), source)
-    chosen = selection.runtime.name if selection.runtime else "its own containers"
-    _console.print(f"{isvc.namespace}/{isvc.name} with {chosen}", markup=False)
-    for note in host.notes:
-        _console.print(note, style="dim", markup=False)
-    _console.print(f"$ {shlex.join(host.command)}", style="cyan", markup=False)
-    return supervise(host)
+        raise Invalid(verdict.problems)
+    service = parse_inference_service(isvc)
+    template = render(service, select_runtime(service, parsed).runtime, settings).template
+    return as_process(template["spec"], port, environ, verdict.warnings)
 
 
-def read_documents(filename: Path) -> list[dict[str, Any]]:
-    """All documents of a YAML file, or of standard input for `-`."""
-    try:
-        text = sys.stdin.read() if str(filename) == "-" else filename.read_text()
-        found = [document for document in yaml.safe_load_all(text) if document is not None]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise LocalError(
-            f"{filename} cannot be read: {error}", "Give a YAML file with an InferenceService."
-        ) from error
-    if not all(isinstance(document, dict) for document in found):
-        raise LocalError(
-            f"{filename} holds something that is no object.", "Each document must be a YAML mapping."
-        )
-    return found
+def args_schemas() -> dict[str, Object]:
+    """The shipped JSON Schemas of runtimes' arguments, by file name without ending."""
+    return {path.stem: json.loads(path.read_text()) for path in (RUNTIMES / "args-schema").glob("*.json")}
 
 
-def the_service(documents: Sequence[Mapping[str, Any]], filename: str) -> dict[str, Any]:
-    """The one InferenceService among documents. Raises LocalError when there are none or several."""
-    found = [dict(document) for document in documents if document.get("kind") == "InferenceService"]
-    if len(found) != 1:
-        raise LocalError(
-            f"{filename} holds {len(found) or 'no'} InferenceService{'s' if len(found) > 1 else ''}.",
-            "Give a file with exactly one; ServingRuntimes may stand beside it.",
-        )
-    return found[0]
+def as_process(
+    pod: Object, port: int | None, environ: Mapping[str, str], warnings: tuple[str, ...]
+) -> HostProcess:
+    """A pod's first container as a host process. Raises Invalid where it cannot be one."""
+    container: Object = pod["containers"][0]
+    own = str(container.get("image", "")).startswith(_OWN_IMAGE)
+    command = list(container.get("command") or ([sys.executable, "-m", "runtime"] if own else []))
+    if not command:
+        field = "spec.predictor.containers[0].command"
+        said = f"the entry point of image {container.get('image')} is not known here; give the command to run"
+        raise Invalid((FieldProblem(field, "FieldValueRequired", said),))
+    arguments = [str(argument) for argument in container.get("args") or []]
+    ports = container.get("ports") or [{"containerPort": 8080}]
+    served = int(ports[0]["containerPort"])
+    if port is not None and own:
+        arguments.append(f"--http_port={port}")
+    environment, notes = _environment(container, pod, environ)
+    if port is not None and not own and port != served:
+        notes.append(f"--port {port} is not known to this image; it listens on {served}")
+        port = None
+    if len(pod["containers"]) > 1:
+        notes.append("only the first container is run: " + container["name"])
+    return HostProcess([*command, *arguments], environment, port or served, (*warnings, *notes))
 
 
-def host_command(
-    pod_spec: Mapping[str, Any], port: int | None, environ: Mapping[str, str], cache: Path, source: Path
-) -> HostCommand:
-    """The model container of a pod spec as a process. `cache` is Stoker's cache."""
-    container = pod_spec["containers"][0]
-    notes = []
-    if extra := [each["name"] for each in pod_spec["containers"][1:]]:
-        notes.append(f"Not started here: the other containers ({', '.join(extra)}).")
-    arguments = list(container.get("args", []))
-    added: dict[str, str] = {}
-    if _RUNTIME_IMAGE.match(container.get("image", "")) and not container.get("command"):
-        command = [sys.executable, "-P", "-m", "runtime"]
-        if port is not None:
-            arguments = merge_args(arguments, [f"--http_port={port}"])
-        added["HF_HUB_CACHE"] = environ.get("HF_HUB_CACHE") or str(cache / "huggingface" / "hub")
-        added["PYTHONPATH"] = str(source)
-    elif container.get("command"):
-        command = list(container["command"])
-    else:
-        raise LocalError(
-            f"What the image {container.get('image')} starts is known to the image alone.",
-            "Give the container a `command`, or run it in a cluster (`stoker up`).",
-        )
-    mounted = [each["mountPath"].rstrip("/") for each in container.get("volumeMounts", [])]
-    for variable in container.get("env", []):
+def _environment(
+    container: Object, pod: Object, environ: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """The host's environment with the container's variables over it, and notes on those left out."""
+    environment, notes = dict(environ), []
+    # A host process has the host's folders: a variable that names a volume of the pod would name nothing.
+    mounted = {mount["mountPath"] for mount in container.get("volumeMounts") or []}
+    for variable in container.get("env") or []:
         name, value = variable["name"], variable.get("value")
-        if value is None and "valueFrom" in variable:
+        if "valueFrom" in variable:
             if name not in environ:
-                notes.append(f"Not set: {name} (the cluster would take it from {_origin(variable)}).")
-        elif any(str(value or "").startswith((path, f"{path}/")) for path in mounted):
-            notes.append(f"Left as it is here: {name} (in a pod it names a volume).")
+                notes.append(
+                    f"env {name} is from a {next(iter(variable['valueFrom']))} of the cluster; set it here"
+                )
+        elif value in mounted:
+            continue
         else:
-            added[name] = value or ""
-    return HostCommand([*command, *arguments], added, notes)
+            environment[name] = str(value or "")
+    if any("persistentVolumeClaim" in volume for volume in pod.get("volumes") or []):
+        notes.append("volumes of the cluster are not here")
+    environment.setdefault("HF_HUB_CACHE", str(cache_from(environ) / "huggingface" / "hub"))
+    return environment, notes
 
 
-def supervise(host: HostCommand) -> int:
-    """Run the process; the first Ctrl-C or SIGTERM drains it, a second one kills it."""
-    # Also when this program is killed: a model server that nobody minds would keep the GPU.
-    setpriv = shutil.which("setpriv")
-    guard = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
-    environment = {**os.environ, **host.environment}
-    # A group of its own: the terminal's Ctrl-C must reach it once, as SIGTERM.
-    process = subprocess.Popen([*guard, *host.command], env=environment, process_group=0)
+def serve(process: HostProcess) -> int:
+    """Run the process to its end; SIGINT and SIGTERM drain it, a second one ends it at once."""
+    click.echo(f"$ {' '.join(process.command)}", err=True)
+    # A session of its own: Ctrl-C of the terminal reaches us alone, and we ask the process to drain.
+    child = subprocess.Popen(process.command, env=process.environment, start_new_session=True)
     asked = 0
 
-    def drain(_number: int, _frame: FrameType | None) -> None:
+    def on_signal(_signum: int, _frame: object) -> None:
         nonlocal asked
         asked += 1
         if asked == 1:
-            _console.print("Draining: requests under way are finished; Ctrl-C again stops at once.")
-            process.send_signal(signal.SIGTERM)
-        else:
-            process.kill()
+            click.echo("draining: answers under way are finished; once more ends it at once", err=True)
+        child.send_signal(signal.SIGTERM if asked == 1 else signal.SIGKILL)
 
-    previous = {number: signal.signal(number, drain) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        return process.wait()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, on_signal)
+    threading.Thread(target=_announce, args=(process.port, child), daemon=True).start()
+    code = child.wait()
+    return 128 - code if code < 0 else code
 
 
-def refused(problems: Sequence[FieldProblem], filename: Path) -> LocalError:
-    """What the webhook would answer."""
-    lines = [f"{problem.field}: {problem.message}" for problem in problems]
-    return LocalError(f"{filename} is not valid.", "Mend these fields and run it again.", "\n".join(lines))
-
-
-def _shipped(source: Path) -> list[ServingRuntime]:
-    files = sorted((source / "manifests" / "runtimes").glob("*.yaml"))
-    return _runtimes([document for file in files for document in read_documents(file)])
-
-
-def _runtimes(documents: Sequence[Mapping[str, Any]]) -> list[ServingRuntime]:
-    return [parse_runtime(dict(each)) for each in documents if each.get("kind") in _RUNTIME_KINDS]
-
-
-def _origin(variable: Mapping[str, Any]) -> str:
-    """`the Secret hf-token` and the like."""
-    for kind, words in (("secretKeyRef", "the Secret"), ("configMapKeyRef", "the ConfigMap")):
-        if reference := variable["valueFrom"].get(kind):
-            return f"{words} {reference.get('name')}"
-    return "the pod"
+def _announce(port: int, child: subprocess.Popen[bytes]) -> None:
+    """Say once that the model answers, with a request to try."""
+    url = f"http://127.0.0.1:{port}"
+    while child.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/ready", timeout=2):  # noqa: S310 (a fixed http URL)
+                click.echo(f"ready: curl {url}/openai/v1/models", err=True)
+                return
+        except (OSError, urllib.error.URLError):
+            time.sleep(_READY_EVERY)

@@ -167,7 +167,7 @@ def _remove(home: Home, progress: Progress, *, quiet: bool = False) -> None:
     # The node leaves traces that only root can remove; they are there only after a root's start.
     if full_node.traces(home) or (known and known.mode == "node"):
         privileged.call("stop", home.identity)
-    for folder in (home.path / "etcd", home.path / "kubectl-cache", home.pki):
+    for folder in (home.path / "etcd", home.path / "kubectl-cache", home.path / "node", home.pki):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (home.record, home.kubeconfig):
         file.unlink(missing_ok=True)
