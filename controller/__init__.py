@@ -1,1 +1,3 @@
-"""The controller: watches InferenceServices, applies what they mean, tells the truth in their status."""
+"""The controller: makes the cluster what its InferenceServices ask for.  python -m controller."""
+
+VERSION = "0.1.0"

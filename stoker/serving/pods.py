@@ -41,7 +41,7 @@ def report(pod: Object, state: Object | None) -> Report:
     name = pod["metadata"]["name"]
     if is_ready(pod):
         return Report(name, ready=True, running=True)
-    running, ended = _model_runs(pod), has_ended(pod)
+    running, ended = model_runs(pod), has_ended(pod)
     trouble = trouble_of(pod, state)
     progress = None if trouble else _progress(pod, state, running)
     return Report(name, ready=False, running=running, ended=ended, trouble=trouble, progress=progress)
@@ -93,7 +93,7 @@ def seconds(time: str | None) -> float:
 
 
 def worst(reports: Sequence[Report]) -> Trouble | None:
-    """The trouble to show of several pods: what a program did before the scheduler's words, ended pods last."""
+    """The trouble to show of several pods: what programs did first, ended pods last."""
     troubled = [(each.ended, each.trouble) for each in reports if each.trouble is not None]
     ranked = sorted(
         troubled, key=lambda each: (each[0], each[1].reason == "Unschedulable", each[1].reason, each[1].pod)
@@ -126,7 +126,8 @@ def _share(progress: Any) -> str:
     return f", {min(100, int(max(0, done) * 10 // total) * 10)}%"
 
 
-def _model_runs(pod: Object) -> bool:
+def model_runs(pod: Object) -> bool:
+    """Whether the container that serves the model runs, ready or not."""
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
     mine = [each for each in statuses if each["name"] == names.MODEL_CONTAINER] or statuses
     return any("running" in (each.get("state") or {}) for each in mine)

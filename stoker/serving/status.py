@@ -1,30 +1,18 @@
-"""The status of an InferenceService, whole, from what was observed. The truth, in words.
-
-What the conditions mean:
-
-- `LatestDeploymentReady`: the revision of the spec *as it is now* is rolled out: its pods are ready in the
-  number wanted and no other revision is left, or both revisions of a canary are as wanted.
-- `PredictorReady`: requests are served, by whatever revision: enough pods are ready.
-- `IngressReady`: the gateway can route the host.
-- `Ready`: all three. An update that is under way makes it Unknown, one that failed makes it False and says
-  so, together with which revision still serves; PredictorReady stays True all the while.
-
-Unknown means under way, False means that it does not serve, or will not without something being done.
-"""
+"""The status of an InferenceService, whole, from what was observed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from stoker.serving import names
-from stoker.serving.pods import Report, worst
+from stoker.serving.api import InferenceService
+from stoker.serving.arguments import value_of
+from stoker.serving.children import serving_containers
+from stoker.serving.readiness import Readiness, Situation, SpecProblem, Verdict
 from stoker.serving.reading import Object
 from stoker.serving.revisions import Revision
-from stoker.serving.rollout import Observed, Plan, Strategy
-from stoker.serving.trouble import Trouble
+
+__all__ = ["Situation", "SpecProblem", "judge", "model_of"]
 
 LONGEST_MESSAGE = 1024
 
@@ -47,53 +35,14 @@ _UNHEALTHY_REASONS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class SpecProblem:
-    """Why the spec cannot become a revision, or a revision's objects. `reason`: KServe's FailureReason."""
-
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Situation:
-    """Everything that a status says something about."""
-
-    name: str
-    generation: int
-    url: str
-    address: str
-    replicas: int = 1
-    strategy: Strategy = Strategy()
-    target: Revision | None = None  # None only where there is a problem and never was a revision
-    model: str = ""
-    plan: Plan | None = None
-    observed: Mapping[str, Observed] = field(default_factory=dict)
-    reports: Mapping[str, Sequence[Report]] = field(default_factory=dict)  # of pods, by revision
-    # What a Deployment says of itself: pods that cannot be created, a deadline that passed. By revision.
-    deployments: Mapping[str, Trouble] = field(default_factory=dict)
-    problem: SpecProblem | None = None
-    gateway_ready: bool | None = None  # None: not looked at
-    before: Object = field(default_factory=dict)  # the status as it is
-
-
-class Verdict(NamedTuple):
-    """A condition's three words."""
-
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str
-
-
 def judge(situation: Situation) -> Object:
-    """The status, except that conditions have no lastTransitionTime: when something changed is not judged here."""
-    facts = _Facts(situation)
-    latest, predictor, ingress = facts.latest(), facts.predictor(), facts.ingress()
-    ready = _ready(latest, predictor, ingress)
+    """The status. Its conditions have no lastTransitionTime: when something changed is not known here."""
+    facts = Readiness(situation)
+    ready = facts.ready()
     conditions = {
-        "PredictorReady": predictor,
-        "IngressReady": ingress,
-        "LatestDeploymentReady": latest,
+        "PredictorReady": facts.predictor(),
+        "IngressReady": facts.ingress(),
+        "LatestDeploymentReady": facts.latest(),
         "Ready": ready,
     }
     status: Object = {
@@ -102,251 +51,111 @@ def judge(situation: Situation) -> Object:
         "url": situation.url,
         "address": {"url": situation.address},
         "deploymentMode": "Standard",
-        "components": {"predictor": facts.component(latest)},
-        "modelStatus": facts.model_status(latest),
-        "summary": facts.summary(ready),
+        "components": {"predictor": _component(facts)},
+        "modelStatus": _model_status(facts),
+        "summary": _summary(situation, facts.ready_pods, ready),
     }
-    return status | facts.runtime()
+    return status | _runtime(situation)
+
+
+def model_of(revision: Revision, isvc: InferenceService) -> str:
+    """Which model a revision serves, for people: its id or address, else the name it is served under."""
+    for container in serving_containers(revision.template)[:1]:
+        for flag in ("model_id", "model_dir"):
+            if value := value_of(container.get("args") or [], flag):
+                return value
+    model = isvc.predictor.model
+    return (model.storage_uri if model else None) or isvc.name
 
 
 def _condition(name: str, verdict: Verdict, generation: int) -> Object:
-    message = verdict.message
-    if len(message) > LONGEST_MESSAGE:
-        message = f"{message[: LONGEST_MESSAGE - 3]}..."
     return {
         "type": name,
         "status": verdict.status,
         "reason": verdict.reason,
-        "message": message,
+        "message": _cut(verdict.message),
         "observedGeneration": generation,
     }
 
 
-def _ready(*verdicts: Verdict) -> Verdict:
-    """The first that is False, else the first that is Unknown: what stands most in the way."""
-    for status in ("False", "Unknown"):
-        for verdict in verdicts:
-            if verdict.status == status:
-                return verdict
-    return Verdict("True", "Ready", verdicts[0].message)
+def _component(facts: Readiness) -> Object:
+    """`components.predictor`: revisions and traffic."""
+    rolled_out = facts.before.get("latestRolledoutRevision")
+    previous = facts.before.get("previousRolledoutRevision")
+    done = facts.latest().status == "True" and not facts.others and facts.target.ready > 0
+    if done and rolled_out != facts.name:
+        rolled_out, previous = facts.name, rolled_out
+    address = facts.situation.address
+    return _filled(
+        latestCreatedRevision=facts.name or None,
+        latestReadyRevision=facts.name if facts.target.ready else facts.before.get("latestReadyRevision"),
+        latestRolledoutRevision=rolled_out,
+        previousRolledoutRevision=previous,
+        traffic=facts.traffic,
+        url=address,
+        address={"url": address},
+    )
 
 
-class _Facts:
-    """What follows from a situation."""
-
-    def __init__(self, situation: Situation) -> None:
-        self.situation = situation
-        self.name = situation.target.name if situation.target else ""
-        self.before: Any = (situation.before.get("components") or {}).get("predictor") or {}
-        self.target = situation.observed.get(self.name) or Observed(self.name)
-        self.plan = situation.plan
-        self.goal = self.plan.goals.get(self.name, situation.replicas) if self.plan else situation.replicas
-        self.others = sorted(
-            name for name, each in situation.observed.items() if name != self.name and each.asked
-        )
-        self.ready = sum(each.ready for each in situation.observed.values())
-        self.trouble = self._trouble()
-
-    def latest(self) -> Verdict:
-        """Whether the revision of this generation is rolled out."""
-        problem, plan = self.situation.problem, self.plan
-        if problem is not None:
-            return Verdict("False", problem.reason, problem.message + self._meanwhile())
-        if plan is None or not self.name:
-            return Verdict("Unknown", "Creating", "the first revision is being made")
-        if self.situation.replicas == 0:
-            return Verdict("True", "Stopped", f"{self.name} is rolled out with no pods")
-        enough = self.target.ready >= max(1, self.goal - self.situation.strategy.max_unavailable)
-        if enough and not self.others:
-            return Verdict("True", "RolledOut", f"{self.name}: {self._counted(self.target.ready, self.goal)}")
-        if enough and plan.phase == "Canary":
-            return Verdict("True", "Canary", f"{self.name} is a canary: {_shown(plan.traffic)}")
-        if self.trouble is not None and not enough:
-            return Verdict(
-                "False", self.trouble.reason, f"{self._told(self.trouble)}{self._next()}{self._meanwhile()}"
-            )
-        reason, message = self._progress()
-        if plan.phase == "Recreating" and self.others:
-            reason, message = (
-                "Recreating",
-                f"{self.name} starts when the last pod of {self.others[0]} is gone",
-            )
-        elif plan.phase == "HandingOver":
-            message += f"; it takes over from {self.others[0]}, which held what it needs"
-        elif enough:
-            reason, message = "RollingOut", f"{self.name} replaces {', '.join(self.others)}"
-        return Verdict("Unknown", reason, f"{message}{self._meanwhile()}")
-
-    def predictor(self) -> Verdict:
-        """Whether requests are served, by any revision."""
-        situation = self.situation
-        if situation.replicas == 0:
-            return Verdict("False", "Stopped", "no pods are wanted")
-        if self.ready >= max(1, situation.replicas - situation.strategy.max_unavailable):
-            return Verdict("True", "PodsReady", self._counted(self.ready, situation.replicas))
-        counted = f"{self._counted(self.ready, situation.replicas)}; " if self.ready else ""
-        if self.trouble is not None:
-            return Verdict("False", self.trouble.reason, counted + self._told(self.trouble))
-        if situation.problem is not None and not self.others and not self.target.asked:
-            return Verdict("False", situation.problem.reason, situation.problem.message)
-        reason, message = self._progress()
-        if self.before.get("latestRolledoutRevision"):
-            return Verdict("False", "PodsNotReady", counted + message)
-        return Verdict("Unknown", reason, counted + message)
-
-    def ingress(self) -> Verdict:
-        """Whether the gateway can route the host."""
-        host = self.situation.url.partition("://")[2]
-        if self.situation.gateway_ready is None:
-            return Verdict(
-                "True", "NotObserved", f"requests for {host} are the gateway's, which is not watched here"
-            )
-        if self.situation.gateway_ready:
-            return Verdict("True", "GatewayReady", f"the gateway routes {host} to the pods that are ready")
-        return Verdict(
-            "False", "GatewayNotReady", f"no pod of the gateway is ready, nothing answers for {host}"
-        )
-
-    def component(self, latest: Verdict) -> Object:
-        """`components.predictor`: revisions and traffic."""
-        rolled_out = self.before.get("latestRolledoutRevision")
-        previous = self.before.get("previousRolledoutRevision")
-        if latest.status == "True" and not self.others and self.target.ready and rolled_out != self.name:
-            rolled_out, previous = self.name, rolled_out
-        return _filled(
-            latestCreatedRevision=self.name or None,
-            latestReadyRevision=self.name if self.target.ready else self.before.get("latestReadyRevision"),
-            latestRolledoutRevision=rolled_out,
-            previousRolledoutRevision=previous,
-            traffic=self.plan.traffic if self.plan else self.before.get("traffic"),
-            url=self.situation.address,
-            address={"url": self.situation.address},
-        )
-
-    def model_status(self, latest: Verdict) -> Object:
-        """KServe's view: states of the model that serves and of the one that is to, and the failure if any."""
-        problem, failed = self.situation.problem, self.trouble
-        unscheduled = failed is not None and failed.reason == "Unschedulable"
-        if problem is not None:
-            transition, target = "InvalidSpec", "FailedToLoad"
-        elif failed is not None and latest.status == "False" and not unscheduled:
-            transition, target = "BlockedByFailedLoad", "FailedToLoad"
-        else:
-            transition = "UpToDate" if latest.status == "True" else "InProgress"
-            running = any(each.running for each in self.situation.reports.get(self.name, ()))
-            target = "Loaded" if self.target.ready else "Loading" if running else "Pending"
-        reports = [each for some in self.situation.reports.values() for each in some if not each.ended]
-        troubled = sum(
-            each.trouble is not None and each.trouble.reason != "Unschedulable" for each in reports
-        )
-        return _filled(
-            transitionStatus=transition,
-            states={"activeModelState": "Loaded" if self.ready else target, "targetModelState": target},
-            copies={"failedCopies": troubled, "totalCopies": self.ready},
-            lastFailureInfo=self._failure(),
-        )
-
-    def summary(self, ready: Verdict) -> Object:
-        """Strings for the columns of `kubectl get -o wide`."""
-        runtime = self.situation.target.runtime if self.situation.target else None
-        return {
-            "reason": "" if ready.status == "True" else ready.reason,
-            "replicas": f"{self.ready}/{self.situation.replicas}",
-            "runtime": runtime.name if runtime else "",
-            "model": self.situation.model,
-        }
-
-    def runtime(self) -> Object:
-        """The pinned runtime, in KServe's fields."""
-        runtime = self.situation.target.runtime if self.situation.target else None
-        if runtime is None:
-            return {}
-        cluster = runtime.kind == names.CLUSTER_RUNTIME_KIND
-        return {"clusterServingRuntimeName" if cluster else "servingRuntimeName": runtime.name}
-
-    def _trouble(self) -> Trouble | None:
-        """The target's trouble: what its pods say, else what its Deployment says. None once it is gone."""
-        wanted = max(1, self.goal - self.situation.strategy.max_unavailable)
-        if self.target.ready >= wanted or self.situation.replicas == 0:
-            return None
-        found = worst(self.situation.reports.get(self.name, ()))
-        return found or self.situation.deployments.get(self.name)
-
-    def _failure(self) -> Object | None:
-        problem, trouble = self.situation.problem, self.trouble
-        if problem is not None:
-            return {"reason": problem.reason, "message": _cut(problem.message)}
-        if trouble is None:
-            return None
-        return _filled(
-            reason=_UNHEALTHY if trouble.reason in _UNHEALTHY_REASONS else _LOAD_FAILED,
-            message=_cut(trouble.message),
-            location=trouble.pod or None,
-            modelRevisionName=self.name,
-            time=trouble.time,
-            exitCode=trouble.exit_code,
-        )
-
-    def _progress(self) -> tuple[str, str]:
-        """What the pod that is furthest does; reason and message."""
-        doing = [
-            each.progress for each in self.situation.reports.get(self.name, ()) if each.progress is not None
-        ]
-        if not doing:
-            return "Creating", f"{self.name}: its pods are being created"
-        reason, message = min(
-            doing, key=lambda each: (-_ORDER.index(each[0]) if each[0] in _ORDER else 0, each[1])
-        )
-        return reason, f"{self.name}: {message}"
-
-    def _told(self, trouble: Trouble) -> str:
-        return f"{self.name}: {trouble.message}"
-
-    def _next(self) -> str:
-        """What happens by itself, or what would help, where the old revision holds what the new one needs."""
-        plan, trouble = self.plan, self.trouble
-        if plan is None or trouble is None or trouble.reason != "Unschedulable" or not self.others:
-            return ""
-        if plan.hand_over is None or plan.handing_over:
-            return ""
-        due = datetime.fromtimestamp(plan.hand_over.due, UTC).strftime("%H:%M:%SZ")
-        held = ", ".join(plan.hand_over.resources)
-        return f"; {plan.hand_over.holder} holds {held} and hands over at {due}"
-
-    def _meanwhile(self) -> str:
-        """Who serves while this revision does not."""
-        traffic = self.plan.traffic if self.plan else []
-        named = [entry["revisionName"] for entry in traffic if entry["percent"]]
-        serving = [name for name in named if name != self.name and self._serves(name)]
-        if serving:
-            return f"; {' and '.join(serving)} still {'serves' if len(serving) == 1 else 'serve'}"
-        return f"; {self.name} still serves" if self.situation.problem and self._serves(self.name) else ""
-
-    def _serves(self, name: str) -> bool:
-        each = self.situation.observed.get(name)
-        return each is not None and each.ready > 0
-
-    @staticmethod
-    def _counted(ready: int, wanted: int) -> str:
-        return f"{ready} of {wanted} pod{'s' if wanted != 1 else ''} ready"
+def _model_status(facts: Readiness) -> Object:
+    """KServe's view: states of the model that serves and of the one that is to, and the failure if any."""
+    failed, latest = facts.trouble, facts.latest()
+    reports = facts.situation.reports
+    if facts.situation.problem is not None:
+        transition, target = "InvalidSpec", "FailedToLoad"
+    elif failed is not None and latest.status == "False" and failed.reason != "Unschedulable":
+        transition, target = "BlockedByFailedLoad", "FailedToLoad"
+    else:
+        transition = "UpToDate" if latest.status == "True" else "InProgress"
+        running = any(each.running for each in reports.get(facts.name, ()))
+        target = "Loaded" if facts.target.ready else "Loading" if running else "Pending"
+    troubles = [each.trouble for some in reports.values() for each in some if each.trouble and not each.ended]
+    return _filled(
+        transitionStatus=transition,
+        states={"activeModelState": "Loaded" if facts.ready_pods else target, "targetModelState": target},
+        copies={
+            "failedCopies": sum(trouble.reason != "Unschedulable" for trouble in troubles),
+            "totalCopies": facts.ready_pods,
+        },
+        lastFailureInfo=_failure(facts),
+    )
 
 
-_ORDER = [
-    "Scheduling",
-    "Creating",
-    "Initializing",
-    "Starting",
-    "Fetching",
-    "Loading",
-    "Compiling",
-    "Warming",
-    "Ready",
-    "Draining",
-]
+def _failure(facts: Readiness) -> Object | None:
+    """What is wrong now; None, and so cleared, once nothing is."""
+    problem, trouble = facts.situation.problem, facts.trouble
+    if problem is not None:
+        return {"reason": problem.reason, "message": _cut(problem.message)}
+    if trouble is None:
+        return None
+    return _filled(
+        reason=_UNHEALTHY if trouble.reason in _UNHEALTHY_REASONS else _LOAD_FAILED,
+        message=_cut(trouble.message),
+        location=trouble.pod or None,
+        modelRevisionName=facts.name,
+        time=trouble.time,
+        exitCode=trouble.exit_code,
+    )
 
 
-def _shown(traffic: Sequence[Object]) -> str:
-    return ", ".join(f"{entry['percent']}% to {entry['revisionName']}" for entry in traffic)
+def _summary(situation: Situation, ready_pods: int, ready: Verdict) -> Object:
+    """Strings for the columns of `kubectl get -o wide`."""
+    runtime = situation.target.runtime if situation.target else None
+    return {
+        "reason": "" if ready.status == "True" else ready.reason,
+        "replicas": f"{ready_pods}/{situation.replicas}",
+        "runtime": runtime.name if runtime else "",
+        "model": situation.model,
+    }
+
+
+def _runtime(situation: Situation) -> Object:
+    """The pinned runtime, in KServe's fields."""
+    runtime = situation.target.runtime if situation.target else None
+    if runtime is None:
+        return {}
+    cluster = runtime.kind == names.CLUSTER_RUNTIME_KIND
+    return {"clusterServingRuntimeName" if cluster else "servingRuntimeName": runtime.name}
 
 
 def _filled(**fields: Any) -> Object:

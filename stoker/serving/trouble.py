@@ -106,14 +106,16 @@ def _crash(pod: Object, container: Object, ended: Object) -> Trouble:
     left = _document(ended.get("message"))
     error = _error(left)
     if error is not None:
-        return Trouble(error[0], f"{error[1]} (container {name} exited with code {code})", where, code, at)
+        return Trouble(
+            error[0], f"{error[1]} (container {name} ended with exit code {code})", where, code, at
+        )
     line = _last_line(ended.get("message"))
     if ended.get("reason") in {"StartError", "ContainerCannotRun"}:
         words = f"the program of container {name} cannot be started: {line or ended['reason']}"
         return Trouble("StartError", _cut(words), where, code, at)
     signal = f" ({_SIGNALS[code]})" if code in _SIGNALS else ""
-    words = f"container {name} exited with code {code}{signal}{f': {line}' if line else ''}"
-    return Trouble("ContainerCrashed", _cut(words), where, code, at)
+    words = f"container {name} ended with exit code {code}{signal}{f': {line}' if line else ''}"
+    return Trouble("CrashLoopBackOff", _cut(words), where, code, at)
 
 
 def _document(message: str | None) -> Object | None:
