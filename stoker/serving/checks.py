@@ -66,7 +66,7 @@ def check_pod(spec: Object, predictor: Predictor) -> Iterator[FieldProblem]:
         seen.add(name)
         if not container.get("image"):
             yield required(child(path, "image"), "neither the predictor nor a runtime names an image")
-        yield from _check_resources(container.get("resources") or {}, child(path, "resources"))
+        yield from check_resources(container, child(path, "resources"))
 
 
 def _path_of(container: Object, number: int, predictor: Predictor) -> str:
@@ -78,7 +78,9 @@ def _path_of(container: Object, number: int, predictor: Predictor) -> str:
     return child("spec.predictor.containers", 0) if predictor.model is None else predictor.model.path
 
 
-def _check_resources(resources: Object, path: str) -> Iterator[FieldProblem]:
+def check_resources(container: Object, path: str) -> Iterator[FieldProblem]:
+    """Quantities that are none, requests over limits, parts of devices; `path` is that of the resources."""
+    resources = container.get("resources") or {}
     parsed: dict[tuple[str, str], Decimal] = {}
     for part in ("requests", "limits"):
         for name, value in (resources.get(part) or {}).items():

@@ -1,0 +1,70 @@
+"""Fields that do not exist, with the nearest one that does.
+
+The API server drops or refuses them by the CRD's schema; a file that is read without one needs this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stoker.serving.api import EXTENSION_FIELDS, LEGACY_FORMATS, MODEL_FIELDS, PREDICTOR_FIELDS
+from stoker.serving.problems import FieldProblem, child, nearest
+from stoker.serving.reading import Object
+from stoker.serving.shapes import CONTAINER_FIELDS, POD_FIELDS
+
+_SPEC = frozenset({"predictor", "transformer", "explainer", "canary"})
+_PREDICTOR = PREDICTOR_FIELDS | EXTENSION_FIELDS | POD_FIELDS | {"containers"}
+_RUNTIME = POD_FIELDS | frozenset(
+    """
+    annotations builtInAdapter containers disabled grpcDataEndpoint grpcEndpoint httpDataEndpoint labels
+    multiModel protocolVersions replicas storageHelper supportedModelFormats workerSpec
+    """.split()  # noqa: SIM905
+)
+_FORMAT = frozenset({"name", "version", "autoSelect", "priority"})
+
+
+def of_inference_service(obj: Object) -> Iterator[FieldProblem]:
+    """Unknown fields of an InferenceService, down to its containers'."""
+    spec = _mapping(obj.get("spec"))
+    yield from _unknown(spec, "spec", _SPEC)
+    predictor = _mapping(spec.get("predictor"))
+    yield from _unknown(predictor, "spec.predictor", _PREDICTOR)
+    model = _mapping(predictor.get("model"))
+    yield from _unknown(model, "spec.predictor.model", MODEL_FIELDS | CONTAINER_FIELDS)
+    form = _mapping(model.get("modelFormat"))
+    yield from _unknown(form, "spec.predictor.model.modelFormat", frozenset({"name", "version"}))
+    for name in LEGACY_FORMATS:
+        legacy = _mapping(predictor.get(name))
+        known = (MODEL_FIELDS - {"modelFormat", "runtime"}) | CONTAINER_FIELDS
+        yield from _unknown(legacy, child("spec.predictor", name), known)
+    yield from _in_list(predictor, "spec.predictor", "containers", CONTAINER_FIELDS)
+    yield from _in_list(predictor, "spec.predictor", "initContainers", CONTAINER_FIELDS)
+
+
+def of_runtime(obj: Object) -> Iterator[FieldProblem]:
+    """Unknown fields of a runtime, down to its containers'."""
+    spec = _mapping(obj.get("spec"))
+    yield from _unknown(spec, "spec", _RUNTIME)
+    yield from _in_list(spec, "spec", "supportedModelFormats", _FORMAT)
+    yield from _in_list(spec, "spec", "containers", CONTAINER_FIELDS)
+    yield from _in_list(spec, "spec", "initContainers", CONTAINER_FIELDS)
+
+
+def _in_list(
+    parent: Mapping[str, Any], path: str, name: str, known: frozenset[str]
+) -> Iterator[FieldProblem]:
+    items = parent.get(name)
+    for number, item in enumerate(items if isinstance(items, list) else []):
+        yield from _unknown(_mapping(item), child(path, name, number), known)
+
+
+def _unknown(obj: Mapping[str, Any], path: str, known: frozenset[str]) -> Iterator[FieldProblem]:
+    for name in obj.keys() - known:
+        meant = nearest(str(name), known)
+        hint = f'; did you mean "{meant}"?' if meant else ""
+        yield FieldProblem(child(path, str(name)), "FieldValueNotSupported", f"Unknown field{hint}")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
