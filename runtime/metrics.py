@@ -26,7 +26,7 @@ from runtime.engines.base import Load
 from runtime.state import Phase, State
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-disable_created_metrics()  # a second series for each of ours that no dashboard reads
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each of ours that no dashboard reads
 
 # vLLM's own, so that one dashboard shows both backends.
 _TTFT = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,

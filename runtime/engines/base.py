@@ -105,6 +105,14 @@ class Unsupported(Exception):
         self.message = message
 
 
+class EngineRefused(Exception):
+    """The engine does not take this request; the message is for the client."""
+
+
+class EngineBusy(Exception):
+    """The engine's own queue is full."""
+
+
 class EngineDead(Exception):
     """The engine ended and will not come back; the process must end too."""
 
@@ -143,5 +151,5 @@ class Engine(Protocol):
     ) -> AsyncGenerator[Delta, None]:
         """One answer, as deltas; the last has a finish_reason. Closing it early frees its work at once.
 
-        Raises EngineDead.
+        Raises EngineDead, EngineRefused, EngineBusy.
         """

@@ -158,8 +158,8 @@ def _sampling(fields: Fields, limits: Limits) -> dict[str, Any]:
         "top_p": fields.number("top_p", 0, 1, default.get("top_p", 1.0), above=True),
         "top_k": max(0, fields.integer("top_k", -1, _MAX_TOKENS, int(default.get("top_k", 0)))),
         "min_p": fields.number("min_p", 0, 1, default.get("min_p", 0.0)),
-        "presence_penalty": fields.number("presence_penalty", -2, 2, 0.0),
-        "frequency_penalty": fields.number("frequency_penalty", -2, 2, 0.0),
+        "presence_penalty": fields.number("presence_penalty", -2, 2, default.get("presence_penalty", 0.0)),
+        "frequency_penalty": fields.number("frequency_penalty", -2, 2, default.get("frequency_penalty", 0.0)),
         "repetition_penalty": fields.number(
             "repetition_penalty", 0, 10, default.get("repetition_penalty", 1.0), above=True
         ),

