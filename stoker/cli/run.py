@@ -77,15 +77,8 @@ def read(text: str) -> tuple[Object, list[Object]]:
         each for each in documents if isinstance(each, dict) and each.get("kind") == "InferenceService"
     ]
     if len(services) != 1:
-        raise Invalid(
-            (
-                FieldProblem(
-                    "kind",
-                    "FieldValueInvalid",
-                    f"one InferenceService is needed and {len(services)} are here",
-                ),
-            )
-        )
+        found = f"one InferenceService is needed and {len(services)} are here"
+        raise Invalid(FieldProblem("kind", "FieldValueInvalid", found))
     isvc = services[0]
     isvc.setdefault("metadata", {}).setdefault("namespace", "default")
     kinds = {"ServingRuntime", "ClusterServingRuntime"}
@@ -109,11 +102,11 @@ def host_process(
     settings = Settings()
     problems = [problem for runtime in runtimes for problem in validate_runtime(runtime, None).problems]
     if problems:
-        raise Invalid(tuple(problems))
+        raise Invalid(*problems)
     parsed = [parse_runtime(runtime) for runtime in runtimes]
     verdict = validate_inference_service(isvc, None, parsed, settings, args_schemas=args_schemas())
     if verdict.problems:
-        raise Invalid(verdict.problems)
+        raise Invalid(*verdict.problems)
     service = parse_inference_service(isvc)
     template = render(service, select_runtime(service, parsed).runtime, settings).template
     return as_process(template["spec"], port, environ, verdict.warnings)
@@ -134,7 +127,7 @@ def as_process(
     if not command:
         field = "spec.predictor.containers[0].command"
         said = f"the entry point of image {container.get('image')} is not known here; give the command to run"
-        raise Invalid((FieldProblem(field, "FieldValueRequired", said),))
+        raise Invalid(FieldProblem(field, "FieldValueRequired", said))
     arguments = [str(argument) for argument in container.get("args") or []]
     ports = container.get("ports") or [{"containerPort": 8080}]
     served = int(ports[0]["containerPort"])
