@@ -181,7 +181,7 @@ def read_inference_service(obj: Any) -> tuple[InferenceService, list[FieldProble
 def _predictor(spec: Reader) -> Predictor:
     containers = spec.objects("containers")
     model = _model(spec, containers)
-    pod_spec = {name: spec.value[name] for name in shapes.POD_FIELDS if spec.has(name)}
+    pod_spec = shapes.pod_fields(spec)
     shapes.check_pod(pod_spec, spec.path, spec.problems)
     for number, container in enumerate(containers):
         shapes.check_container(container, child(spec.path, "containers", number), spec.problems)
@@ -255,7 +255,7 @@ def read_runtime(obj: Any) -> tuple[ServingRuntime, list[FieldProblem]]:
     spec = top.inner("spec")
     cluster = top.text("kind") == names.CLUSTER_RUNTIME_KIND
     containers = spec.objects("containers")
-    pod_spec = {name: spec.value[name] for name in shapes.POD_FIELDS if spec.has(name)}
+    pod_spec = shapes.pod_fields(spec)
     shapes.check_pod(pod_spec, spec.path, problems)
     for number, container in enumerate(containers):
         shapes.check_container(container, child(spec.path, "containers", number), problems)

@@ -32,11 +32,11 @@ def _chosen(values: Mapping[str, str], keys: Iterable[str]) -> dict[str, str]:
 
 
 def _canonical(tree: Any, field: str = "") -> Any:
-    """The tree without nulls, and with the quantities of `resources` written in one way."""
+    """The tree with the quantities of `resources` written in one way. Nulls stay: merging acts on them."""
     if isinstance(tree, Mapping):
         if field in ("limits", "requests"):
-            return {name: quantities.canonical(value) for name, value in tree.items() if value is not None}
-        return {name: _canonical(value, name) for name, value in tree.items() if value is not None}
+            return {name: quantities.canonical(value) for name, value in tree.items()}
+        return {name: _canonical(value, name) for name, value in tree.items()}
     if isinstance(tree, list | tuple):
         return [_canonical(value) for value in tree]
     return tree

@@ -47,12 +47,10 @@ def _complete_any(container: Object) -> Object:
         context.setdefault("allowPrivilegeEscalation", False)
     if given.get("runAsUser") == 0:
         context.setdefault("runAsNonRoot", False)  # root was asked for by name
-    return {
-        # The end of the log is then the termination message: status says why a container died.
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        **container,
-        "securityContext": context,
-    }
+    made = container | {"securityContext": context}
+    # The end of the log is then the termination message: status says why a container died.
+    made.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
+    return made
 
 
 def _complete_serving(container: Object, settings: Settings) -> Object:

@@ -94,7 +94,7 @@ def _image_variants(given: Any, path: str, problems: list[FieldProblem]) -> Imag
     if not isinstance(given, Mapping):
         problems.append(invalid(path, given, "must be a mapping"))
         return default
-    for name in given.keys() - {"without_accelerator", "accelerators"}:
+    for name in sorted(map(str, given.keys() - {"without_accelerator", "accelerators"})):
         problems.append(not_supported(child(path, str(name)), name, ["without_accelerator", "accelerators"]))
     rows = given.get("accelerators")
     suffix = given.get("without_accelerator", default.without_accelerator)
@@ -114,7 +114,7 @@ def _accelerator(row: Any, path: str, problems: list[FieldProblem]) -> Accelerat
         problems.append(invalid(path, row, "must be a mapping"))
         return None
     before = len(problems)
-    for name in row.keys() - {"resource", "image_suffix", "node_selector"}:
+    for name in sorted(map(str, row.keys() - {"resource", "image_suffix", "node_selector"})):
         problems.append(
             not_supported(child(path, str(name)), name, ["resource", "image_suffix", "node_selector"])
         )

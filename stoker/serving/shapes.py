@@ -64,6 +64,11 @@ def check_container(container: Object, path: str, problems: list[FieldProblem]) 
         resources.object(name)
 
 
+def pod_fields(spec: Reader) -> Object:
+    """The PodSpec fields of an object that has others beside them, without `containers`."""
+    return {name: value for name, value in spec.value.items() if name in POD_FIELDS and value is not None}
+
+
 def check_pod(pod_spec: Object, path: str, problems: list[FieldProblem]) -> None:
     """The same for the PodSpec fields beside `containers`."""
     reader = Reader(pod_spec, path, problems)

@@ -60,10 +60,10 @@ def _in_list(
 
 
 def _unknown(obj: Mapping[str, Any], path: str, known: frozenset[str]) -> Iterator[FieldProblem]:
-    for name in obj.keys() - known:
-        meant = nearest(str(name), known)
+    for name in sorted(str(each) for each in obj.keys() - known):
+        meant = nearest(name, known)
         hint = f'; did you mean "{meant}"?' if meant else ""
-        yield FieldProblem(child(path, str(name)), "FieldValueNotSupported", f"Unknown field{hint}")
+        yield FieldProblem(child(path, name), "FieldValueNotSupported", f"Unknown field{hint}")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

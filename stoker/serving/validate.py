@@ -169,7 +169,7 @@ def _names(isvc: InferenceService, settings: Settings) -> Iterator[FieldProblem]
 
 def _labels(isvc: InferenceService) -> Iterator[FieldProblem]:
     reserved = {*names.labels(""), names.REVISION_LABEL}
-    for key in isvc.predictor.labels.keys() & reserved:
+    for key in sorted(isvc.predictor.labels.keys() & reserved):
         yield invalid(
             child("spec.predictor.labels", key), isvc.predictor.labels[key], "is set by Stoker itself"
         )

@@ -39,7 +39,9 @@ def of_pod(
 ) -> Iterator[str]:
     """Devices for which the runtime's image has no build, so that it would run on the CPU beside them."""
     model = isvc.predictor.model
-    if runtime is None or model is None or runtime.annotations.get(names.IMAGE_VARIANTS_ANNOTATION) != "true":
+    if runtime is None or model is None or model.container.get("image"):
+        return
+    if runtime.annotations.get(names.IMAGE_VARIANTS_ANNOTATION) != "true":
         return
     limits = (spec["containers"][0].get("resources") or {}).get("limits") or {}
     for name in limits:

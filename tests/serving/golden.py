@@ -1,0 +1,88 @@
+"""Golden pairs: `golden/CASE.input.yaml` through validation, selection and rendering is `CASE.output.yaml`.
+
+`python -m tests.serving.golden --write` writes the outputs anew; test_golden.py compares them. An input
+holds one InferenceService, runtimes beside the shipped one, and settings where they are not the usual ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stoker.serving.api import parse_inference_service, parse_runtime
+from stoker.serving.problems import Invalid
+from stoker.serving.render import render
+from stoker.serving.selection import NoRuntime, select_runtime
+from stoker.serving.settings import Settings
+from stoker.serving.validate import validate_inference_service
+
+FOLDER = Path(__file__).parent / "golden"
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+CASES = sorted(path.name.removesuffix(".input.yaml") for path in FOLDER.glob("*.input.yaml"))
+
+
+def shipped_runtime() -> dict[str, Any]:
+    return yaml.safe_load((MANIFESTS / "runtimes" / "kserve-huggingfaceserver.yaml").read_text())
+
+
+def args_schemas() -> dict[str, dict[str, Any]]:
+    return {
+        path.stem: json.loads(path.read_text()) for path in (MANIFESTS / "runtimes" / "args-schema").iterdir()
+    }
+
+
+def output_of(case: str) -> str:
+    """The output's text."""
+    documents = list(yaml.safe_load_all((FOLDER / f"{case}.input.yaml").read_text()))
+    by_kind = {
+        kind: [each for each in documents if each["kind"] == kind] for kind in {d["kind"] for d in documents}
+    }
+    given = dict(by_kind["Settings"][0]) if "Settings" in by_kind else {"kind": "Settings"}
+    settings = Settings.from_mapping({name: value for name, value in given.items() if name != "kind"})
+    (isvc,) = by_kind["InferenceService"]
+    objects = [
+        *by_kind.get("ServingRuntime", []),
+        *by_kind.get("ClusterServingRuntime", []),
+        shipped_runtime(),
+    ]
+    runtimes = [parse_runtime(each) for each in objects]
+    verdict = validate_inference_service(isvc, None, runtimes, settings, args_schemas=args_schemas())
+    shown: dict[str, Any] = {
+        "refused": [f"{problem.reason} {problem}" for problem in verdict.problems],
+        "warnings": list(verdict.warnings),
+    }
+    shown = {name: value for name, value in shown.items() if value}
+    try:
+        parsed = parse_inference_service(isvc)
+        selection = select_runtime(parsed, runtimes)
+        shown["considered"] = [str(each) for each in selection.considered]
+        rendered = render(parsed, selection.runtime, settings)
+        shown |= {"inputs": rendered.inputs, "template": rendered.template}
+    except NoRuntime as error:
+        shown["noRuntime"] = {"reason": error.reason, "message": error.message}
+    except Invalid as error:
+        shown["notRendered"] = [str(problem) for problem in error.problems]
+    return yaml.dump(shown, Dumper=_Plain, sort_keys=False, width=10_000, allow_unicode=True)
+
+
+class _Plain(yaml.SafeDumper):
+    """Without anchors: an output is for reading."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", required=True, help="write the outputs anew")
+    parser.parse_args()
+    for case in CASES:
+        (FOLDER / f"{case}.output.yaml").write_text(output_of(case))
+
+
+if __name__ == "__main__":
+    main()
