@@ -156,7 +156,7 @@ def remove(name: str) -> None:
             left = ", ".join(str(folder) for folder in folders if folder.exists())
             raise LocalError(
                 f"Control groups of the cluster could not be removed: {left}.",
-                "A process there cannot be killed (state D in `ps`); run `stoker down` again when it has gone.",
+                "A process there cannot be killed (state D in `ps`); when it has gone, `stoker down` again.",
             )
         time.sleep(0.05)
 

@@ -109,10 +109,16 @@ def load(config: ClusterConfig, progress: Progress) -> list[str]:
 def running(home: Home) -> Record:
     """The record of a running cluster. Raises LocalError when there is none."""
     known = record.load(home)
-    if known is None or not readiness.alive(known.pid):
+    if known is None:
         raise LocalError(
             f"No cluster is up in {home.path}.",
             "`stoker up` starts one. STOKER_HOME says which one is meant.",
+        )
+    if not readiness.alive(known.pid):
+        raise LocalError(
+            f"The cluster in {home.path} was up, and its processes are gone.",
+            "`stoker up` starts it anew, `stoker down` only cleans up. Its logs are in "
+            f"{home.logs} until then.",
         )
     return known
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
@@ -86,7 +87,7 @@ class _RichBar:
         self._task = shown.add_task(title, total=total, text="")
 
     def advance(self, parts: int = 1, text: str = "") -> None:
-        self._shown.update(self._task, advance=parts, text=text[-40:])
+        self._shown.update(self._task, advance=parts, text=escape(text[-40:]))
 
 
 class _PlainComponents:
@@ -118,5 +119,5 @@ class _LiveComponents:
             table.add_column(heading, overflow="fold")
         for name, (state, detail, since) in self._rows.items():
             color = {"Ready": "green", "Failed": "red"}.get(state, "yellow")
-            table.add_row(name, f"[{color}]{state}", f"{since:.1f}s", detail)
+            table.add_row(name, f"[{color}]{state}", f"{since:.1f}s", escape(detail))
         return table

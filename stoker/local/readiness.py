@@ -27,6 +27,7 @@ class ComponentState:
     name: str
     state: str
     detail: str = ""
+    restarts: int = 0
 
     @property
     def ready(self) -> bool:
@@ -43,8 +44,12 @@ def processes(status_file: Path) -> list[ComponentState]:
     rows = []
     for name, run in report.items():
         restarts = run["restarts"]
-        detail = f"restarted {restarts} times, last exit code {run['exitCode']}" if restarts else ""
-        rows.append(ComponentState(name, run["state"], detail))
+        detail = (
+            f"ended {restarts} time{'s' * (restarts != 1)}, last with exit code {run['exitCode']}"
+            if restarts
+            else ""
+        )
+        rows.append(ComponentState(name, run["state"], detail, restarts))
     return rows
 
 
@@ -112,7 +117,7 @@ def alive(pid: int) -> bool:
 
 def _give_up_on_crashes(home: Home, waiting: Iterable[ComponentState]) -> None:
     for row in waiting:
-        if row.state == "Restarting" and int(row.detail.split()[1]) >= _TOO_MANY_RESTARTS:
+        if row.state == "Restarting" and row.restarts >= _TOO_MANY_RESTARTS:
             raise LocalError(
                 f"{row.name} keeps ending ({row.detail}).",
                 f"The whole log: {home.log(row.name)}",

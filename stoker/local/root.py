@@ -167,6 +167,8 @@ def main(arguments: list[str]) -> int:
         fields = {"problem": failure.problem, "remedy": failure.remedy, "details": failure.details}
         sys.stdout.write(json.dumps(fields) + "\n")
         return 1
+    except KeyboardInterrupt:
+        return 130
     sys.stdout.write(answer + "\n")
     return 0
 

@@ -191,14 +191,14 @@ class Supervisor:
     def _stop(self) -> None:
         """Last started first; who is still there after the grace period is killed."""
         for run in reversed(self._runs.values()):
-            if run.pid:
-                _signal_group(run.pid, signal.SIGTERM)
+            if pid := run.pid:
+                _signal_group(pid, signal.SIGTERM)
                 deadline = time.monotonic() + _STOP_GRACE
                 while run.pid and time.monotonic() < deadline:
                     self._reap()
                     time.sleep(0.02)
-                if run.pid:
-                    _signal_group(run.pid, signal.SIGKILL)
+                # Also what it left of its own processes.
+                _signal_group(pid, signal.SIGKILL)
             run.start_at = float("inf")
         self._reap()
 
