@@ -156,6 +156,8 @@ class Informer:
     async def _watch(self) -> None:
         """Follow changes until the server ends the stream."""
         assert self._version is not None
+        began = _now()
+        silent = True
         events = self._client.watch(
             self.resource,
             namespace=self._namespace,
@@ -166,9 +168,15 @@ class Informer:
         )
         async with aclosing(events):
             async for event in events:
+                silent = False
                 self._heard = _now()
                 self._take(event)
                 self._version = event.object["metadata"]["resourceVersion"]
+        if silent and _now() - began >= _SOUND_WATCH_SECONDS:
+            # Not even the bookmark that comes before each end: the server waits for a version that lies
+            # in its future, as after etcd was restored from a snapshot. It would stay silent for ever.
+            log.info("listing anew: the watch was silent", resource=self.resource.plural)
+            self._version = None
 
     def _take(self, event: WatchEvent) -> None:
         if event.type == "DELETED":
