@@ -41,10 +41,6 @@ Fate = Callable[[Object], Object]
 """From a pod to its status."""
 
 
-class Crash(BaseException):
-    """The controller's process dies here."""
-
-
 @dataclass
 class Wire:
     """Counts what the controller sends, and may cut the wire at the n-th write."""
@@ -57,7 +53,7 @@ class Wire:
 
     async def send(self, request: Request, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         if self.crashed.is_set():
-            await asyncio.Event().wait()  # a dead process sends nothing
+            raise aiohttp.ClientConnectionError("a dead process sends nothing")
         is_write = request.method != "GET"
         about = f"{request.method} {request.path}"
         if "/events" in request.path or "watch" in request.query:
@@ -65,11 +61,11 @@ class Wire:
         self.sent.append(about)
         dies = is_write and self.crash_at == len(self.writes())
         if dies and not self.after_commit:
-            await self._die()
+            self._die()
         reply = await self.inner.send(request, timeout)
         if dies:
             await reply.read()
-            await self._die()
+            self._die()
         return reply  # type: ignore[no-any-return]
 
     async def refresh_credentials(self) -> bool:
@@ -78,9 +74,9 @@ class Wire:
     def writes(self) -> list[str]:
         return [each for each in self.sent if not each.startswith("GET ")]
 
-    async def _die(self) -> None:
+    def _die(self) -> None:
         self.crashed.set()
-        await asyncio.Event().wait()
+        raise aiohttp.ClientConnectionError("the process died")
 
 
 @dataclass
@@ -92,6 +88,7 @@ class World:
     namespace: str
     fates: dict[str, Fate] = field(default_factory=dict)  # by revision; the others become ready
     log: list[str] = field(default_factory=list)
+    metrics: Metrics | None = None  # of the controller that runs, or ran last
 
     async def apply(self, name: str, *args: str, **predictor: Any) -> Object:
         return await self.client.apply(INFERENCE_SERVICES, isvc(self.namespace, name, *args, **predictor))
@@ -174,6 +171,7 @@ class World:
             client._transport = wire
             caches = Caches(client, (self.namespace, gateway) if gateway else None)
             work = Work(client, caches, settings or Settings(), Metrics(), "test", state_poll=0.1)
+            self.metrics = work.metrics
             async with caches.running():
                 wire.sent.clear()  # the lists of the start
                 async with work.running():
