@@ -46,6 +46,14 @@ class View:
         """The InferenceService's key."""
         return key_of(self.obj)
 
+    def inherited(self) -> Iterable[tuple[Resource, Object]]:
+        """What an earlier InferenceService of this name left and the garbage collector has yet to take."""
+        for resource, found in self.children.items():
+            for obj in found.values():
+                owners = obj["metadata"].get("ownerReferences") or []
+                if any(_is_earlier(owner, self.obj) for owner in owners):
+                    yield resource, obj
+
     def controls(self, child: Object) -> bool:
         """Whether the object is this very InferenceService's, not that of an earlier one of its name."""
         return controller_uid(child) == str(self.obj["metadata"]["uid"])
@@ -163,6 +171,13 @@ class Caches:
                 self.recent.seen(resource, owner_key(old), old)
 
         return changed
+
+
+def _is_earlier(owner: Object, obj: Object) -> bool:
+    """Whether an owner is an InferenceService that had the name before this one."""
+    metadata = obj["metadata"]
+    named = (owner["kind"], owner["name"]) == (INFERENCE_SERVICES.kind, metadata["name"])
+    return named and owner["uid"] != metadata["uid"]
 
 
 def _named(objects: Iterable[Object]) -> dict[str, Object]:

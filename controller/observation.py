@@ -44,7 +44,7 @@ def observe_revisions(
             reports.get(name, []),
             _template(stored.get(name), live.get(name)),
         )
-        for name in sorted({*live, *pods} - {""})
+        for name in sorted({*live, *(pods.keys() & stored.keys())})
     }
 
 

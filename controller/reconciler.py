@@ -33,6 +33,7 @@ from stoker.kube.errors import ApiError
 from stoker.kube.events import EventRecorder
 from stoker.kube.resource import CONTROLLER_REVISIONS, Key, Object, key_of
 from stoker.kube.verbs import Client
+from stoker.serving import names
 from stoker.serving.settings import Settings
 from stoker.serving.status import Situation, SpecProblem, judge
 
@@ -97,6 +98,10 @@ class InferenceServiceReconciler:
         return Result(desired.check_after)
 
     async def _make(self, view: View, desired: Desired) -> None:
+        for resource, obj in view.inherited():
+            name = obj["metadata"]["name"]
+            words = f"{resource.kind} {name} still belongs to an earlier InferenceService of this name"
+            raise NameTaken(f"{words}; it goes once it is garbage collected", passing=True)
         if desired.new_revision is not None:
             await self._store(view, desired.new_revision)
         await self._apply(view, desired.keep)
@@ -147,20 +152,12 @@ class InferenceServiceReconciler:
         return await self._client.apply(child.resource, child.wanted)
 
     def _check_owner(self, view: View, live: Object, kind: str) -> None:
-        uid = controller_uid(live)
-        if uid == view.obj["metadata"]["uid"]:
+        if view.controls(live):
             return
-        name = live["metadata"]["name"]
-        owners = live["metadata"].get("ownerReferences") or []
-        mine = INFERENCE_SERVICES.kind, view.key.name
-        if any((owner["kind"], owner["name"]) == mine for owner in owners):
-            words = f"{kind} {name} still belongs to an earlier InferenceService of this name"
-            raise NameTaken(f"{words}; it goes once it is garbage collected", passing=True)
-        if (
-            uid is None
-            and live["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == "stoker-controller"
-        ):
+        labels = live["metadata"].get("labels") or {}
+        if controller_uid(live) is None and labels.get(names.APP_MANAGED_BY_LABEL) == names.MANAGER:
             return  # orphaned by an earlier InferenceService of this name: adopted
+        name = live["metadata"]["name"]
         raise NameTaken(f"{kind} {name} exists and is not Stoker's; delete or rename it", passing=False)
 
     async def _report(self, view: View, situation: Situation) -> None:

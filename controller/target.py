@@ -67,7 +67,8 @@ def _inputs_now(isvc: InferenceService, stored: Object) -> Object:
 def _render(view: View, isvc: InferenceService, stored: dict[str, Revision], settings: Settings) -> Revision:
     runtime = select_runtime(isvc, _runtimes(view)).runtime
     rendered = render(isvc, runtime, settings)
-    number = next_number(stored.values(), view.children[DEPLOYMENTS])
+    in_use = [name for name, each in view.children[DEPLOYMENTS].items() if view.controls(each)]
+    number = next_number(stored.values(), in_use)
     return make_revision(
         isvc.name,
         number,
