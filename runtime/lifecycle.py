@@ -150,7 +150,7 @@ class Lifecycle:
                 pass
 
     async def _watch(self, engine: Engine) -> None:
-        while (problem := engine.problem()) is None:
+        while (problem := engine.problem()) is None:  # noqa: ASYNC110 - engines have no event for it
             await asyncio.sleep(_WATCH_SECONDS)
         raise Failure(Reason.ENGINE_FAILED, f"The engine ended: {problem}")
 

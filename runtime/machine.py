@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,19 @@ def processors(root: Path = _CGROUP, own: Path = Path("/proc/self/cgroup")) -> i
         if quota is not None:
             allowed = min(allowed, max(1, math.ceil(quota)))
     return allowed
+
+
+def fast_half_precision(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies 16-bit floats at full speed. Where it does not, libraries fall back to
+    loops that are several times slower than float32 (x86 before AVX512, virtual machines that hide it).
+    """
+    if platform.machine() != "x86_64":
+        return True
+    try:
+        flags = next(line for line in cpuinfo.read_text().splitlines() if line.startswith("flags"))
+    except (OSError, StopIteration):
+        return True
+    return bool({"avx512f", "amx_bf16", "avx_ne_convert"} & set(flags.split()))
 
 
 def _quota(directory: Path) -> float | None:

@@ -34,7 +34,9 @@ log = structlog.get_logger()
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serves until told to stop. Exit codes: 0 drained, 1 failed, 2 bad flags, 143 cut short by a second signal."""
+    """Serves until told to stop. Exit codes: 0 drained, 1 failed, 2 bad flags, 143 cut short by a
+    second signal.
+    """
     if any(argument in ("-h", "--help") for argument in arguments):
         print(_usage())  # noqa: T201 - a command's answer
         return 0

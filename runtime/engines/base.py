@@ -23,8 +23,8 @@ class FinishReason(StrEnum):
 class Sampling:
     """How one answer is generated; every value is already checked and every default filled in.
 
-    `temperature` 0 is greedy. `top_k` 0, `top_p` 1 and `min_p` 0 are off. `logprobs` None: none wanted; n: the
-    chosen token and the n most likely ones.
+    `temperature` 0 is greedy. `top_k` 0, `top_p` 1 and `min_p` 0 are off. `logprobs` None: none wanted;
+    n: the chosen token and the n most likely ones.
     """
 
     max_tokens: int
@@ -70,8 +70,8 @@ class Delta:
 class ModelFacts:
     """What the OpenAI layer must know of the loaded model.
 
-    `default_sampling`: values of the model's generation_config.json by OpenAI's names, for requests that leave
-    them out. `max_logprobs` 0: this engine has none.
+    `default_sampling`: values of the model's generation_config.json by OpenAI's names, for requests that
+    leave them out. `max_logprobs` 0: this engine has none.
     """
 
     max_model_len: int

@@ -16,7 +16,9 @@ from runtime.text.bytes_tokenizer import BEGIN, END, TURN, BytesTokenizer
 
 
 class EchoEngine:
-    """Deterministic: what comes out depends on the prompt and on max_tokens, min_tokens and ignore_eos only."""
+    """Deterministic: what comes out depends on the prompt and on max_tokens, min_tokens and ignore_eos
+    only.
+    """
 
     name = "echo"
     own_metrics = False

@@ -65,32 +65,26 @@ def _own(given: Given) -> Flag | None:
 def _read(flag: Flag, given: Given, problems: list[str]) -> Any:
     """The flag's value, or None with a problem noted."""
     values = given.values
+    negated = flag.kind is TRUTH and given.name.startswith("no_")
     if flag.kind is TEXTS and values:
         return values
-    if flag.kind is TRUTH:
-        if given.name.startswith("no_"):
-            if not values:
-                return False
-        elif not values:
-            return True
+    if flag.kind is TRUTH and not values:
+        return not negated
     if len(values) != 1:
         wanted = "takes one value" if not flag.choices else f"is one of {', '.join(flag.choices)}"
         problems.append(f"--{flag.name} {wanted}, got {' '.join(values) or 'none'}")
         return None
-    text = values[0]
     try:
-        value = flag.kind.read(text)
+        value = flag.kind.read(values[0])
     except ValueError:
-        problems.append(f"--{flag.name}={text}: must be {flag.kind.noun}")
+        problems.append(f"--{flag.name}={values[0]}: must be {flag.kind.noun}")
         return None
     if flag.choices and value not in flag.choices:
-        close = nearest(text, flag.choices)
+        close = nearest(values[0], flag.choices)
         hint = f"; did you mean {close}?" if close else ""
-        problems.append(f"--{flag.name}={text}: is one of {', '.join(flag.choices)}{hint}")
+        problems.append(f"--{flag.name}={values[0]}: is one of {', '.join(flag.choices)}{hint}")
         return None
-    if flag.kind is TRUTH and given.name.startswith("no_"):
-        return not value
-    return value
+    return not value if negated else value
 
 
 def _misplaced(backend: str, written: Iterable[str]) -> list[str]:
@@ -138,7 +132,8 @@ def _complete(values: dict[str, Any], problems: list[str], environ: Mapping[str,
             values["model_id"] = values["model_dir"]
         else:
             problems.append(
-                f"--model_id is missing (ORG/NAME on the hub), and there is no directory {values['model_dir']} "
+                f"--model_id is missing (ORG/NAME on the hub), and there is no directory "
+                f"{values['model_dir']} "
                 f"(--model_dir)"
             )
     if values["model_name"] is None:

@@ -13,6 +13,12 @@ from runtime.flags import recorded
 from runtime.flags.table import FLAGS, INSTEAD, Flag
 from runtime.state import BackendName
 
+_COMMENT = (
+    "Read a command line as an object: the flag's name with `-` as `_`, its text turned into the property's "
+    "type. A boolean flag without value is true, `--no-NAME` is false. A flag with an object may also be "
+    "written key by key: --NAME.key.key=value. x-backends: where it is accepted. x-aliases: other spellings. "
+    "x-instead: flags of vLLM and KServe that are refused, and what to write."
+)
 _USAGE = "usage: python -m runtime args-schema [--vllm]"
 
 
@@ -49,10 +55,7 @@ def schema(vllm: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"https://stoker.dev/schemas/args/runtime-{__version__}.json",
         "title": f"Flags of python -m runtime {__version__}",
-        "$comment": "Read a command line as an object: the flag's name with `-` as `_`, its text turned into the "
-        "property's type. A boolean flag without value is true, `--no-NAME` is false. A flag with an object may "
-        "also be written key by key: --NAME.key.key=value. x-backends: where it is accepted. x-aliases: other "
-        "spellings. x-instead: flags of vLLM and KServe that are refused, and what to write.",
+        "$comment": _COMMENT,
         "type": "object",
         "additionalProperties": False,
         "properties": {name: properties[name] for name in sorted(properties)},

@@ -90,6 +90,18 @@ def weight_bytes(snapshot: Path) -> int:
     return 0
 
 
+def stored_element_bytes(snapshot: Path) -> int | None:
+    """Bytes of one weight as config.json says it is stored; None where it does not say."""
+    try:
+        config = json.loads((snapshot / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    if "quantization_config" in config:
+        return None
+    name = config.get("dtype") or config.get("torch_dtype")
+    return {"bfloat16": 2, "float16": 2, "float32": 4}.get(str(name))
+
+
 def is_stand_in(snapshot: Path) -> bool:
     """Whether the snapshot is the dequantised stand-in rather than the hub's own files."""
     return (snapshot / STAND_IN_NOTE).exists()

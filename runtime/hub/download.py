@@ -66,7 +66,9 @@ def download(model_id: str, revision: str | None, cache: Path, report: Report, *
 def locate_tokenizer(
     model: Path, tokenizer: str | None, revision: str | None, model_id: str, cache: Path
 ) -> Path:
-    """The directory with the tokenizer's files: the model's own unless a flag names another. Raises Failure."""
+    """The directory with the tokenizer's files: the model's own unless a flag names another. Raises
+    Failure.
+    """
     if tokenizer is None and revision is None:
         return model
     name = tokenizer or model_id
@@ -143,7 +145,9 @@ def _meter(report: Report) -> type[Any]:
     return Meter
 
 
-def _failure(error: Exception, model_id: str, revision: str | None, cache: Path) -> Failure:
+def _failure(  # noqa: PLR0911 - one return for each kind of failure
+    error: Exception, model_id: str, revision: str | None, cache: Path
+) -> Failure:
     from huggingface_hub import errors  # noqa: PLC0415
 
     token = bool(os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"))
@@ -156,8 +160,8 @@ def _failure(error: Exception, model_id: str, revision: str | None, cache: Path)
             )
         return Failure(
             Reason.TOKEN_MISSING,
-            f"Model {model_id} is gated and there is no HF_TOKEN. Accept its licence on the model's page and give "
-            f"the container an HF_TOKEN from a Secret.",
+            f"Model {model_id} is gated and there is no HF_TOKEN. Accept its licence on the model's "
+            f"page and give the container an HF_TOKEN from a Secret.",
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         hint = "" if token else " If it is private, give the container an HF_TOKEN from a Secret."
@@ -175,7 +179,8 @@ def _failure(error: Exception, model_id: str, revision: str | None, cache: Path)
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return Failure(
             Reason.DISK_FULL,
-            f"The model cache {cache} cannot be written ({error.strerror}). Set HF_HUB_CACHE to a writable volume.",
+            f"The model cache {cache} cannot be written ({error.strerror}). Set HF_HUB_CACHE to a "
+            f"writable volume.",
         )
     if (
         isinstance(error, (errors.LocalEntryNotFoundError, ConnectionError))

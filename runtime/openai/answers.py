@@ -1,4 +1,6 @@
-"""Running the sequences of one request: stop strings cut, several choices merged, everything freed on exit."""
+"""Running the sequences of one request: stop strings cut, several choices merged, everything freed on
+exit.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ class Meter(Protocol):
 
 
 async def run(engine: Engine, jobs: Sequence[Job], meter: Meter | None) -> AsyncGenerator[Piece, None]:
-    """The pieces of all jobs as they come; each job's last piece has a finish_reason. Closing it frees all."""
+    """The pieces of all jobs as they come; each job's last piece has a finish_reason. Closing it frees
+    all.
+    """
     if len(jobs) == 1:
         async with aclosing(_pieces(engine, jobs[0], meter)) as pieces:
             async for piece in pieces:

@@ -47,3 +47,8 @@ def model_not_found(name: str) -> ApiProblem:
     return ApiProblem(
         404, f"The model `{name[:200]}` does not exist here.", param="model", code="model_not_found"
     )
+
+
+def engine_failed() -> ApiProblem:
+    """The 503 for an engine that ended and will not come back."""
+    return ApiProblem(503, "The engine has failed; the server is being replaced.", code="engine_failed")

@@ -95,7 +95,7 @@ class CompletionShape:
     kind = chunk_kind = "text_completion"
 
     def __init__(self, heading: Heading, tokenizer: Tokenizer, *, logprobs: int | None) -> None:
-        self._heading = heading
+        self.heading = heading
         self._tokenizer = tokenizer
         self._logprobs = logprobs
 
@@ -110,11 +110,11 @@ class CompletionShape:
             }
             for index, choice in enumerate(choices)
         ]
-        return {**self._heading.document(self.kind, made), "usage": usage.document()}
+        return {**self.heading.document(self.kind, made), "usage": usage.document()}
 
     def stream(self, choices: int, *, include_usage: bool) -> CompletionChunks:
         """The writer of a stream."""
-        return CompletionChunks(self, self._heading, choices, include_usage=include_usage)
+        return CompletionChunks(self, choices, include_usage=include_usage)
 
     def _probabilities(self, logprobs: Sequence[TokenLogprob], offset: int) -> dict[str, Any] | None:
         if self._logprobs is None:
@@ -140,7 +140,7 @@ class ChatShape:
     kind, chunk_kind = "chat.completion", "chat.completion.chunk"
 
     def __init__(self, heading: Heading, tokenizer: Tokenizer, *, logprobs: int | None) -> None:
-        self._heading = heading
+        self.heading = heading
         self._tokenizer = tokenizer
         self._logprobs = logprobs
 
@@ -160,11 +160,11 @@ class ChatShape:
             }
             for index, choice in enumerate(choices)
         ]
-        return {**self._heading.document(self.kind, made), "usage": usage.document()}
+        return {**self.heading.document(self.kind, made), "usage": usage.document()}
 
     def stream(self, choices: int, *, include_usage: bool) -> ChatChunks:
         """The writer of a stream."""
-        return ChatChunks(self, self._heading, choices, include_usage=include_usage)
+        return ChatChunks(self, choices, include_usage=include_usage)
 
     def _probabilities(self, logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
         if self._logprobs is None:
@@ -186,14 +186,11 @@ class ChatShape:
 class _Chunks:
     """Chunks of one stream as bytes of server-sent events."""
 
-    def __init__(
-        self, shape: CompletionShape | ChatShape, heading: Heading, choices: int, *, include_usage: bool
-    ) -> None:
+    def __init__(self, shape: CompletionShape | ChatShape, choices: int, *, include_usage: bool) -> None:
         self._shape: Any = shape
-        self._heading = heading
         self._include_usage = include_usage
         self._offsets = [0] * choices
-        blank = heading.document(shape.chunk_kind, [])
+        blank = shape.heading.document(shape.chunk_kind, [])
         start, end = json.dumps(blank, ensure_ascii=False, separators=(",", ":")).rsplit("[]", 1)
         self._start = f"data: {start}["
         # OpenAI sends `usage` in chunks only where it was asked for, and null until the last.
@@ -203,7 +200,7 @@ class _Chunks:
         """The chunk with the usage, where it was asked for."""
         if not self._include_usage:
             return b""
-        document = {**self._heading.document(self._shape.chunk_kind, []), "usage": usage.document()}
+        document = {**self._shape.heading.document(self._shape.chunk_kind, []), "usage": usage.document()}
         return b"data: " + encode(document) + b"\n\n"
 
     def _event(self, choice: str) -> str:

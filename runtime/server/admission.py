@@ -27,7 +27,9 @@ class Admission:
         return self._sequences
 
     def require_room(self, sequences: int = 1) -> None:
-        """Refuses (429) what would go over the limit; asked before a body is read, so that it costs little."""
+        """Refuses (429) what would go over the limit; asked before a body is read, so that it costs
+        little.
+        """
         if self._sequences + sequences <= self._limit:
             return
         # A place is free when one of the running requests ends: on average a typical answer's time divided

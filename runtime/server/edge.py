@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from runtime.engines.base import EngineBusy, EngineDead, EngineRefused
-from runtime.openai.problem import ApiProblem
+from runtime.openai.problem import ApiProblem, engine_failed
 from runtime.openai.responses import encode
 from runtime.server.service import SERVICE, Service
 from runtime.state import Phase
@@ -58,28 +58,32 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def _answer(request: web.Request, handler: Handler, service: Service) -> web.StreamResponse:
     try:
         return await handler(request)
-    except ApiProblem as problem:
-        return problem_response(problem)
-    except web.HTTPException as error:
-        return problem_response(_from_http(request, error, service))
     except asyncio.CancelledError:
         cut = service.in_flight.cut_short()
         if cut is None:
             raise
         return problem_response(cut)
-    except EngineRefused as refused:
-        return problem_response(ApiProblem(400, str(refused)[:500], code="invalid_value"))
-    except EngineBusy:
-        return problem_response(
-            ApiProblem(429, "The engine's queue is full.", code="overloaded", headers={"Retry-After": "1"})
-        )
-    except EngineDead:
-        return problem_response(
-            ApiProblem(503, "The engine has failed; the server is being replaced.", code="engine_failed")
-        )
-    except Exception:
-        log.exception("request failed", request_id=request[REQUEST_ID], path=request.path)
-        return problem_response(ApiProblem(500, "Internal error.", code="internal_error"))
+    except Exception as error:
+        return problem_response(_problem(request, error, service))
+
+
+def _problem(request: web.Request, error: Exception, service: Service) -> ApiProblem:
+    """The problem that an exception in a handler amounts to."""
+    match error:
+        case ApiProblem():
+            return error
+        case web.HTTPException():
+            return _from_http(request, error, service)
+        case EngineRefused():
+            return ApiProblem(400, str(error)[:500], code="invalid_value")
+        case EngineBusy():
+            retry = {"Retry-After": "1"}
+            return ApiProblem(429, "The engine's queue is full.", code="overloaded", headers=retry)
+        case EngineDead():
+            return engine_failed()
+        case _:
+            log.error("request failed", request_id=request[REQUEST_ID], path=request.path, exc_info=error)
+            return ApiProblem(500, "Internal error.", code="internal_error")
 
 
 def problem_response(problem: ApiProblem) -> web.Response:

@@ -12,13 +12,13 @@ from aiohttp import web
 
 from runtime.engines.base import EngineDead, FinishReason
 from runtime.openai.answers import Job, Piece, run
-from runtime.openai.problem import ApiProblem
+from runtime.openai.problem import ApiProblem, engine_failed
+from runtime.openai.prompts import too_long
 from runtime.openai.requests import (
     CompletionRequest,
     GenerationRequest,
     parse_chat,
     parse_completion,
-    too_long,
 )
 from runtime.openai.responses import DONE, ChatShape, Choice, CompletionShape, Heading, Usage, encode
 from runtime.server.body import read_json
@@ -49,7 +49,7 @@ async def completions(request: web.Request) -> web.StreamResponse:
     heading = Heading.completion(asked.model)
     shape = CompletionShape(heading, service.facts.tokenizer, logprobs=asked.sampling.get("logprobs"))
     echoes = _echoes(service, asked, prompts) if asked.echo else []
-    answer = _Answer(request, service, asked, heading, shape, prompts, echoes)
+    answer = _Answer(request, asked, shape, prompts=prompts, echoes=echoes)
     return await answer.respond(default_max_tokens=_COMPLETION_MAX_TOKENS, param="prompt")
 
 
@@ -71,7 +71,7 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
         raise ApiProblem(400, str(error), param="messages", code="invalid_value") from error
     heading = Heading.chat(asked.model)
     shape = ChatShape(heading, tokenizer, logprobs=asked.sampling.get("logprobs"))
-    answer = _Answer(request, service, asked, heading, shape, [prompt], [])
+    answer = _Answer(request, asked, shape, prompts=[prompt])
     return await answer.respond(default_max_tokens=None, param="messages")
 
 
@@ -103,17 +103,15 @@ class _Answer:
     def __init__(
         self,
         request: web.Request,
-        service: Service,
         asked: GenerationRequest,
-        heading: Heading,
         shape: CompletionShape | ChatShape,
+        *,
         prompts: Sequence[Sequence[int]],
-        echoes: Sequence[str],
+        echoes: Sequence[str] = (),
     ) -> None:
         self._request = request
-        self._service = service
+        self._service = request.app[SERVICE]
         self._asked = asked
-        self._heading = heading
         self._shape = shape
         self._prompts = prompts
         self._echoes = echoes
@@ -146,7 +144,7 @@ class _Answer:
             for choice in range(self._asked.n):
                 index = len(jobs)
                 sampling = self._asked.sampling_for(max_tokens, choice)
-                jobs.append(Job(index, f"{self._heading.id}-{index}", prompt, sampling))
+                jobs.append(Job(index, f"{self._shape.heading.id}-{index}", prompt, sampling))
         return jobs
 
     async def _without_engine(self, usage: Usage) -> web.StreamResponse:
@@ -199,7 +197,7 @@ class _Answer:
                 raise
             await self._fail(response, problem)
         except EngineDead:
-            await self._fail(response, ApiProblem(503, "The engine has failed.", code="engine_failed"))
+            await self._fail(response, engine_failed())
         except Exception:
             log.exception("stream failed", request_id=self._request[REQUEST_ID])
             await self._fail(response, ApiProblem(500, "Internal error.", code="internal_error"))

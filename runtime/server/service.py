@@ -11,8 +11,8 @@ from runtime.engines.base import Engine, ModelFacts
 from runtime.flags.settings import Settings
 from runtime.metrics import Metrics
 from runtime.openai.answers import Meter
-from runtime.openai.problem import ApiProblem, model_not_found
-from runtime.openai.requests import Limits
+from runtime.openai.limits import Limits
+from runtime.openai.problem import ApiProblem, engine_failed, model_not_found
 from runtime.server.admission import DRAINING, Admission, InFlight
 from runtime.state import Phase, State
 
@@ -92,9 +92,7 @@ class Service:
             raise ApiProblem(503, "The server is shutting down.", code="draining", headers=DRAINING)
         if self.dead:
             self.metrics.refused.labels("failed").inc()
-            raise ApiProblem(
-                503, "The engine has failed; the server is being replaced.", code="engine_failed"
-            )
+            raise engine_failed()
         if self.state.phase not in (Phase.READY, Phase.DRAINING):
             self.metrics.refused.labels("loading").inc()
             raise ApiProblem(

@@ -32,16 +32,19 @@ class ModelSize:
 
 def prepare_environment(processors: int, environ: MutableMapping[str, str] = os.environ) -> None:
     """Variables that vLLM reads when it is imported and when it starts its processes."""
-    # A Service named `vllm` makes Kubernetes set VLLM_PORT=tcp://..., which vLLM takes for its own and dies of.
+    # A Service named `vllm` makes Kubernetes set VLLM_PORT=tcp://..., which vLLM takes for its own and dies.
     if environ.get("VLLM_PORT", "").startswith("tcp://"):
         del environ["VLLM_PORT"]
     # A forked engine would inherit the listening sockets and the threads of this process.
     environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if "VLLM_CPU_OMP_THREADS_BIND" not in environ:
-        # Binding would put the engines of all pods of a node on the same processors.
+        # Binding would put the engines of all pods of a node on the same processors. One processor is left to
+        # vLLM's scheduler, which polls while a step is computed.
         environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-        environ.setdefault("OMP_NUM_THREADS", str(processors))
+        environ.setdefault("OMP_NUM_THREADS", str(max(1, processors - 1)))
+    # Threads that wait by spinning stall each other as soon as another process wants their processor.
+    environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def chooses_cache(written: set[str], environ: Mapping[str, str] = os.environ) -> bool:

@@ -68,14 +68,16 @@ class VllmEngine:
             self._engine = await in_thread(self._launch, "start vllm")
         except Exception as error:
             raise explain_start(error, self._output.cause(), self._config) from error
+        self._output.forget()
         model = self._config.model_config
         template = self._settings.chat_template
+        text = Path(template).read_text() if template else None  # noqa: ASYNC240 - a small local file, once
         return ModelFacts(
             max_model_len=model.max_model_len,
             tokenizer=HubTokenizer(
                 self._engine.get_tokenizer(),
                 vocab_size=model.get_vocab_size(),
-                chat_template=Path(template).read_text() if template else None,
+                chat_template=text,
             ),
             default_sampling=model.get_diff_sampling_param(),
             max_logprobs=_MAX_LOGPROBS if model.max_logprobs < 0 else min(model.max_logprobs, _MAX_LOGPROBS),

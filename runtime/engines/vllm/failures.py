@@ -35,7 +35,8 @@ def explain_start(error: Exception, cause: str | None, config: Any) -> Failure:
         size = f" of {limit / _GIB:.1f} GiB" if limit else ""
         return Failure(
             Reason.OUT_OF_MEMORY,
-            f"The kernel killed vLLM's engine process while it loaded, most likely over the memory limit{size}. "
+            f"The kernel killed vLLM's engine process while it loaded, most likely over the memory "
+            f"limit{size}. "
             f"Raise the limit, or lower --max_model_len.",
         )
     if cause is not None:

@@ -1,12 +1,13 @@
 """Keeping the last words of vLLM's processes.
 
 When vLLM's engine process fails, the exception in this process says "see root cause above": the cause is only
-in what the other process printed. While the engine starts, standard output and error go through a pipe that is
-copied on; its last lines are kept, and the engine's processes, which inherit it, go on writing to it.
+in what the other process printed. While the engine starts, standard output and error go through a pipe
+that is copied on; its last lines are kept, and the engine's processes, which inherit it, go on writing to it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -17,6 +18,8 @@ from typing import Self
 
 _LINES = 400
 _CAUSE = re.compile(r"\b(?P<kind>[A-Za-z_.]*(?:Error|Exception)): (?P<text>.+)")
+# vLLM's own error log, or the last line of a traceback (behind the process's name that vLLM prepends).
+_SERIOUS = re.compile(r"\b(ERROR|CRITICAL)\b|^(\([^)]*\) )?[A-Za-z_.]*(Error|Exception): ")
 _CONSEQUENCES = ("Engine core initialization failed", "WorkerProc initialization failed", "Executor failed")
 
 
@@ -50,10 +53,14 @@ class OutputTail:
             os.close(saved)
         self._saved.clear()
 
+    def forget(self) -> None:
+        """Forgets what was printed until now: once the engine runs, it is not why it ends."""
+        self._lines.clear()
+
     def cause(self) -> str | None:
-        """The first exception that the engine's processes printed, consequences aside."""
+        """The first exception that the engine's processes printed as an error, consequences aside."""
         for line in self._lines:
-            match = _CAUSE.search(line)
+            match = _CAUSE.search(line) if _SERIOUS.search(line) else None
             if match and not any(words in match["text"] for words in _CONSEQUENCES):
                 return f"{match['kind'].rsplit('.', 1)[-1]}: {match['text'].strip()}"
         return None
@@ -61,10 +68,8 @@ class OutputTail:
     def _copy(self, read: int, target: int) -> None:
         rest = b""
         while data := os.read(read, 65536):
-            try:
+            with contextlib.suppress(OSError):  # nobody reads our output; the tail is still kept
                 os.write(target, data)
-            except OSError:
-                pass  # nobody reads our output; the tail is still kept
             *lines, rest = (rest + data).split(b"\n")
             self._lines.extend(line.decode(errors="replace") for line in lines)
         os.close(read)

@@ -1,0 +1,141 @@
+"""What a request wants continued: prompts of completions, messages of chats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from runtime.openai.fields import Fields, encodable
+from runtime.openai.limits import Limits, are_token_ids
+from runtime.openai.problem import ApiProblem
+
+_MESSAGES, _PARTS = 1024, 4096
+_ROLES = ("system", "developer", "user", "assistant")
+
+
+def read_prompts(fields: Fields, limits: Limits) -> tuple[str | tuple[int, ...], ...]:
+    """The prompts of a completion, as text or token ids."""
+    value = fields.take("prompt")
+    if value is None:
+        fields.wrong("prompt", "is missing")
+        return ()
+    if isinstance(value, str):
+        given: list[Any] = [value]
+    elif isinstance(value, list) and value and all(type(each) is int for each in value):
+        given = [value]
+    else:
+        given = value
+    if not isinstance(given, list) or not given:
+        fields.wrong(
+            "prompt", "must be a string, a list of strings, token ids, or a list of lists of token ids"
+        )
+        return ()
+    if len(given) > limits.max_sequences:
+        fields.wrong("prompt", f"must be at most {limits.max_sequences} prompts")
+        return ()
+    prompts: list[str | tuple[int, ...]] = []
+    for each in given:
+        if isinstance(each, str):
+            _check_text(fields, "prompt", each, limits)
+            prompts.append(each)
+        elif (
+            isinstance(each, list)
+            and each
+            and len(each) <= limits.max_model_len
+            and are_token_ids(each, limits)
+        ):
+            prompts.append(tuple(each))
+        elif isinstance(each, list) and len(each) > limits.max_model_len:
+            raise too_long(len(each), limits.max_model_len, "prompt")
+        else:
+            fields.wrong("prompt", f"must hold strings, or token ids from 0 to {limits.vocab_size - 1}")
+            return ()
+    return tuple(prompts)
+
+
+def read_messages(fields: Fields, limits: Limits) -> tuple[Mapping[str, str], ...]:
+    """The messages of a chat: role, content as one text, perhaps a name."""
+    value = fields.take("messages")
+    if not isinstance(value, list) or not value:
+        fields.wrong("messages", "must be a list of at least one message")
+        return ()
+    if len(value) > _MESSAGES:
+        fields.wrong("messages", f"must be at most {_MESSAGES} messages")
+        return ()
+    messages = []
+    characters = 0
+    for index, each in enumerate(value):
+        message = _message(fields, f"messages[{index}]", each)
+        characters += len(message.get("content", ""))
+        messages.append(message)
+    _check_length(characters, limits, "messages")
+    return tuple(messages)
+
+
+def _message(fields: Fields, path: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        fields.wrong(path, "must be an object")
+        return {}
+    inner = Fields(value, path + ".")
+    role = inner.text("role", 32)
+    if role not in _ROLES:
+        inner.wrong("role", f"must be one of {', '.join(_ROLES)}")
+    content = _content(inner)
+    name = inner.text("name", 256)
+    for absent in ("tool_calls", "function_call", "refusal", "audio", "tool_call_id"):
+        inner.only(absent, ([],) if absent == "tool_calls" else (), "is not supported yet")
+    inner.finish()
+    fields.problems += inner.problems
+    # "developer" is OpenAI's newer word for what chat templates call "system".
+    message = {"role": "system" if role == "developer" else role or "", "content": content}
+    return {**message, "name": name} if name else message
+
+
+def _content(inner: Fields) -> str:
+    value = inner.take("content")
+    if isinstance(value, str):
+        texts = [value]
+    elif isinstance(value, list) and len(value) <= _PARTS:
+        texts = []
+        for part in value:
+            if not isinstance(part, dict) or part.get("type") != "text" or set(part) != {"type", "text"}:
+                inner.wrong("content", 'must be text, or parts of the form {"type": "text", "text": ...}')
+                return ""
+            texts.append(part["text"])
+    else:
+        inner.wrong("content", "must be a string or a list of text parts")
+        return ""
+    if not all(isinstance(text, str) and encodable(text) for text in texts):
+        inner.wrong("content", "must be text")
+        return ""
+    return "\n".join(texts)
+
+
+def _check_text(fields: Fields, name: str, text: str, limits: Limits) -> None:
+    _check_length(len(text), limits, name)
+    if not encodable(text):
+        fields.wrong(name, "holds half of a surrogate pair, which is no text")
+
+
+def _check_length(characters: int, limits: Limits, name: str) -> None:
+    if characters > limits.max_characters:
+        raise ApiProblem(
+            400,
+            f"`{name}` has {characters} characters; this model's {limits.max_model_len} tokens cannot "
+            f"hold them.",
+            param=name,
+            code="context_length_exceeded",
+        )
+
+
+def too_long(tokens: int, max_model_len: int, param: str, asked: int = 0) -> ApiProblem:
+    """The 400 for a prompt that does not fit the model's context."""
+    wanted = f" and {asked} in the completion" if asked else ""
+    return ApiProblem(
+        400,
+        f"This model's maximum context length is {max_model_len} tokens. However, you requested "
+        f"{tokens} tokens "
+        f"in the `{param}`{wanted}.",
+        param=param,
+        code="context_length_exceeded",
+    )
