@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 from kubernetes_asyncio.client import ApiClient, Configuration
-from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes_asyncio.config import load_incluster_config, load_kube_config
 from kubernetes_asyncio.config.kube_config import KubeConfigLoader
 
 from stoker.kube.errors import ApiError, ConfigInvalid, ConnectionFailed
@@ -120,15 +120,7 @@ class _Credentials:
             path = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
             loader = await load_kube_config(path, client_configuration=configuration, persist_config=False)
             return cls(configuration, loader)
-        except (
-            ConfigException,
-            OSError,
-            AssertionError,
-            LookupError,
-            AttributeError,
-            TypeError,
-            ValueError,
-        ) as error:
+        except Exception as error:  # it reads YAML, files and what plugins print, and lets all errors out
             where = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config or a service account"
             raise ConfigInvalid(f"cannot read from {where} how to reach Kubernetes: {error}") from error
 

@@ -45,8 +45,8 @@ class ObjectCache:
         """Store or replace."""
         self._drop_entries(key)
         self._objects[key] = obj
-        entries = [(name, value) for name in self._indexers for value in self._values(name, key, obj)]
-        self._entries[key] = entries
+        entries = {(name, value): None for name in self._indexers for value in self._values(name, key, obj)}
+        self._entries[key] = list(entries)  # each once, even where an indexer repeats itself
         for entry in entries:
             self._index.setdefault(entry, {})[key] = None
 
@@ -69,7 +69,7 @@ class ObjectCache:
     def _drop_entries(self, key: Key) -> None:
         for entry in self._entries.pop(key, ()):
             keys = self._index[entry]
-            keys.pop(key, None)  # an indexer may have given one value twice
+            del keys[key]
             if not keys:
                 del self._index[entry]
 

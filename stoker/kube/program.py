@@ -77,7 +77,13 @@ def configure_logging(json: bool | None = None) -> None:
     if json:
         last += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     else:
-        last += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        last += [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                # Rich's would show local variables: whole objects, Secrets among them.
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from stoker.kube.client import Client, ConnectionConfig, connect
 from stoker.kube.resource import NAMESPACES
 from stoker.local.control_plane import ApiServer
 from tests.kube.faults import FaultServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_tracebacks() -> Iterator[None]:
+    """Structlog's default prints local variables, taking a second for each traceback."""
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, renderer])
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
