@@ -175,7 +175,7 @@ def _remove(home: Home, progress: Progress, *, quiet: bool = False) -> None:
         privileged.call("stop", home.identity)
     for folder in (home.path / "etcd", home.path / "kubectl-cache", home.path / "node", home.pki):
         shutil.rmtree(folder, ignore_errors=True)
-    for file in (home.record, home.kubeconfig):
+    for file in (home.record, home.kubeconfig, *plane.files(home)):
         file.unlink(missing_ok=True)
     if not quiet:
         progress.note(

@@ -67,11 +67,12 @@ def finish(record: Record, home: Home, source: Path, kubectl: Kubectl, progress:
     documents = installation.with_domain(documents, record.domain)
     installation.install(kubectl, installation.only_definitions(documents))
     if not _supervisors(home, "stoker"):
-        _supervise(home, "stoker", _program_tasks(record, home, source))
+        tasks, ready = _programs(record, home, source)
+        _supervise(home, "stoker", tasks, ready)
 
     def states() -> Iterator[list[ComponentState]]:
         while True:
-            yield readiness.processes(_status(home, "stoker"))
+            yield _program_states(home)
 
     with progress.components("Stoker") as shown:
         readiness.wait(home, shown, states(), _PROGRAMS_WITHIN, record.pid)
@@ -86,7 +87,7 @@ def reload(record: Record, home: Home, source: Path, kubectl: Kubectl, progress:
 
 def states(home: Home) -> list[ComponentState]:
     """Every component."""
-    return [*readiness.processes(_status(home, "kubernetes")), *readiness.processes(_status(home, "stoker"))]
+    return [*readiness.processes(_status(home, "kubernetes")), *_program_states(home)]
 
 
 def stop(home: Home) -> None:
@@ -95,8 +96,14 @@ def stop(home: Home) -> None:
     _end(home, "kubernetes")
 
 
-def _program_tasks(record: Record, home: Home, source: Path) -> list[Task]:
-    """Controller, webhook, gateway and Envoy as host processes; flags as in manifests/."""
+def files(home: Home) -> list[Path]:
+    """What this mode writes into the home besides certificates, data and logs."""
+    named = [path(home, name) for name in ("kubernetes", "stoker") for path in (_plan, _status)]
+    return [*named, home.path / "envoy.yaml"]
+
+
+def _programs(record: Record, home: Home, source: Path) -> tuple[list[Task], dict[str, str]]:
+    """Controller, webhook, gateway and Envoy as host processes, and where each says that it is ready."""
     webhook_port, xds_port, admin_port, stats_port, *health = free_ports(7)
     common = ("--kubeconfig", str(home.kubeconfig), "--domain", record.domain)
 
@@ -115,12 +122,29 @@ def _program_tasks(record: Record, home: Home, source: Path) -> list[Task]:
         *("--envoy-admin-port", admin_port, "--envoy-stats-port", stats_port, "--default-host-fallback"),
     )
     envoy = (str(envoy_program()), "-c", str(bootstrap), "--disable-hot-restart", "--concurrency", "1")
-    return [
+    tasks = [
         _task(home, program("controller", health[0])),
         _task(home, program("webhook", health[1], *webhook)),
         _task(home, program("gateway", health[2], *gateway)),
         _task(home, Component("envoy", envoy), f"tcp:127.0.0.1:{xds_port}", f"file:{bootstrap}"),
     ]
+    paths = (*(f"{port}/readyz" for port in health[:3]), f"{stats_port}/ready")
+    ready = {name: f"http://127.0.0.1:{path}" for name, path in zip(PROGRAMS, paths, strict=True)}
+    return tasks, ready
+
+
+def _program_states(home: Home) -> list[ComponentState]:
+    """Stoker's programs: one that runs is ready when it says so."""
+    try:
+        ready: dict[str, str] = json.loads(_plan(home, "stoker").read_text())["ready"]
+    except (OSError, ValueError):
+        return []
+    rows = []
+    for row in readiness.processes(_status(home, "stoker")):
+        problem = readiness.asked(ready[row.name]) if row.state == "Running" else None
+        state = row.state if problem is None else "Starting" if problem else "Ready"
+        rows.append(ComponentState(row.name, state, problem or row.detail, row.restarts))
+    return rows
 
 
 def _task(home: Home, component: Component, *after: str) -> Task:
@@ -129,12 +153,17 @@ def _task(home: Home, component: Component, *after: str) -> Task:
     return Task(component.name, command, log, dict(component.environment), after)
 
 
-def _supervise(home: Home, name: str, tasks: list[Task]) -> int:
+def _supervise(home: Home, name: str, tasks: list[Task], ready: Mapping[str, str] | None = None) -> int:
     home.logs.mkdir(parents=True, exist_ok=True)
     for task in tasks:
         Path(task.log).write_bytes(b"")
     plan = _plan(home, name)
-    plan.write_text(json.dumps({"tasks": [t.as_json() for t in tasks], "status": str(_status(home, name))}))
+    content = {
+        "tasks": [task.as_json() for task in tasks],
+        "status": str(_status(home, name)),
+        "ready": ready,
+    }
+    plan.write_text(json.dumps(content))
     _status(home, name).unlink(missing_ok=True)
     with home.log(f"supervisor-{name}").open("ab") as log:
         process = subprocess.Popen(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +73,17 @@ def deployments(api: Api, namespace: str, names: Iterable[str] = ()) -> list[Com
     by_name = {each["metadata"]["name"]: each for each in found}
     pods = (api.get(f"/api/v1/namespaces/{namespace}/pods") or {}).get("items", []) if by_name else []
     return [_deployment(name, by_name.get(name), pods) for name in dict.fromkeys([*names, *by_name])]
+
+
+def asked(url: str) -> str:
+    """What a program's own readiness address says against it; "" when it is ready."""
+    try:
+        with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - an http URL of this machine
+            return ""
+    except urllib.error.HTTPError as error:
+        return error.read(160).decode(errors="replace").strip() or f"HTTP {error.code}"
+    except OSError:
+        return "does not answer yet"
 
 
 def wait(
@@ -141,12 +154,14 @@ def _deployment(name: str, found: dict[str, Any] | None, pods: list[dict[str, An
 def _why_not(pod: dict[str, Any]) -> str:
     """What keeps a pod from being ready, in the cluster's words."""
     status = pod.get("status", {})
-    for container in status.get("containerStatuses", []):
+    # Sidecars are init containers that go on running.
+    containers = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+    for container in containers:
         if waiting := container.get("state", {}).get("waiting"):
             words = f"{container['name']}: {waiting.get('reason', '')} {waiting.get('message', '')}"
             return words.strip()[:160]
     for condition in status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return str(condition.get("message", ""))[:160]
-    unready = [each["name"] for each in status.get("containerStatuses", []) if not each["ready"]]
+    unready = [each["name"] for each in containers if not each["ready"]]
     return f"waiting for {', '.join(unready)}" if unready else ""
