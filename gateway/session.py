@@ -5,8 +5,7 @@ Envoy subscribed to, what it was told last, and what it accepted. At most one re
 
 Order is make-before-break, as the protocol's documentation asks for: clusters, their endpoints, the listener,
 and routes only once every cluster they may name is usable; what routes could still refer to is taken away
-only after the Envoy has accepted the new routes. Envoy accepts clusters when they have their endpoints, so
-its ACK is that signal.
+only after the Envoy has accepted the new routes. A cluster is usable when its endpoints are accepted.
 
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
 """
@@ -21,6 +20,7 @@ from gateway.snapshot import Snapshot
 
 _WILDCARD = "*"
 _MISSING = ""  # told that there is no such resource
+_UNSURE = "?"  # told something that is to be told again
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,26 @@ class Verdict:
 class _Subscription:
     asked: bool = False
     wildcard: bool = False
+    answered: bool = False
     names: set[str] = field(default_factory=set)
     sent: dict[str, str] = field(default_factory=dict)  # name -> version, or _MISSING
     accepted: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    peopled: set[str] = field(default_factory=set)  # sent on this stream, and not vacant
+    awaited: set[str] = field(default_factory=set)  # the Envoy goes on with nothing until it is told
     under_way: Response | None = None
 
     def forget(self, name: str) -> None:
         for record in (self.sent, self.accepted, self.refused):
             record.pop(name, None)
+        self.peopled.discard(name)
+        self.awaited.discard(name)
+
+    def send_again(self, name: str) -> None:
+        """The Envoy had it and may have lost it."""
+        if self.sent.get(name):
+            self.sent[name] = _UNSURE
+        self.peopled.discard(name)
 
 
 class Session:
@@ -76,6 +87,7 @@ class Session:
         self._of = {type_url: _Subscription() for type_url in TYPES}
         self._snapshot: Snapshot | None = None
         self._nonces = 0
+        self._resumed = False  # the Envoy had a stream before, and what it was sent there
 
     def publish(self, snapshot: Snapshot) -> None:
         """From now on this is what the Envoy should have."""
@@ -118,10 +130,14 @@ class Session:
     def _subscribe(self, subscription: _Subscription, request: Request) -> None:
         first, subscription.asked = not subscription.asked, True
         if first:
+            self._resumed = self._resumed or bool(request.known)
+            subscription.answered = bool(request.known)
             subscription.accepted.update(request.known)
-            # Endpoints are always sent anew: a cluster that changes on this stream waits for its own.
-            unsure = "?" if request.type_url == ENDPOINTS else ""
-            subscription.sent.update({name: version + unsure for name, version in request.known.items()})
+            subscription.sent.update(request.known)
+            if request.type_url == ENDPOINTS:
+                # A cluster that changed on this stream already waits for its own, known or not.
+                for name in request.known:
+                    subscription.send_again(name)
             # Without names the first request means everything, where a type can be asked for as a whole.
             subscription.wildcard = not request.subscribe and request.type_url in (CLUSTER, LISTENER)
         for name in request.subscribe:
@@ -146,7 +162,8 @@ class Session:
             return None
         changed = self._changed(snapshot, type_url)
         removed = self._removed(snapshot, type_url)
-        if not changed and not removed:
+        # "There are none" is an answer too: without it an Envoy that just started waits for ever.
+        if not changed and not removed and (subscription.answered or not subscription.wildcard):
             return None
         self._nonces += 1
         response = Response(type_url, str(self._nonces), snapshot.version, changed, removed)
@@ -155,15 +172,21 @@ class Session:
 
     def _record(self, subscription: _Subscription, response: Response) -> None:
         subscription.under_way = response
+        subscription.answered = True
         for each in response.changed:
             subscription.sent[each.name] = each.version
+            subscription.awaited.discard(each.name)
+            (subscription.peopled.discard if each.vacant else subscription.peopled.add)(each.name)
         for name in response.removed:
             subscription.forget(name)
             if name in subscription.names:
                 subscription.sent[name] = _MISSING
         if response.type_url == CLUSTER:
             # A changed cluster starts without endpoints and waits for them, even for the same as before.
-            for name in (*(each.name for each in response.changed), *response.removed):
+            for each in response.changed:
+                self._of[ENDPOINTS].send_again(each.name)
+                self._of[ENDPOINTS].awaited.add(each.name)
+            for name in response.removed:
                 self._of[ENDPOINTS].forget(name)
 
     def _changed(self, snapshot: Snapshot, type_url: str) -> tuple[EnvoyResource, ...]:
@@ -185,21 +208,32 @@ class Session:
 
     def _in_use(self, type_url: str, name: str) -> bool:
         """Whether routes that the Envoy holds may still lead to this resource."""
-        return bool(self._of[type_url].sent.get(name)) and not self._settled(ROUTES)
+        routes = self._of[ROUTES]
+        holds_routes = bool(routes.sent) or (self._resumed and not routes.asked)
+        subscription = self._of[type_url]
+        had_it = bool(subscription.sent.get(name)) and name not in subscription.awaited
+        return holds_routes and had_it and not self._settled(ROUTES)
 
     def _settled(self, type_url: str) -> bool:
         subscription = self._of[type_url]
-        if self._snapshot is None or not subscription.asked or subscription.under_way is not None:
+        if self._snapshot is None or subscription.under_way is not None:
             return False
         have = self._snapshot.by_type[type_url]
+        if not subscription.asked:
+            return not have
         wanted = have.keys() if subscription.wildcard else subscription.names & have.keys()
         return all(subscription.accepted.get(name) == have[name].version for name in wanted)
 
     def _clusters_usable(self, snapshot: Snapshot) -> bool:
-        """Whether every cluster has been accepted with endpoints. One that was refused delays no other."""
+        """Whether routes may lead to every cluster. One that was refused delays no other."""
         clusters, assignments = self._of[CLUSTER], self._of[ENDPOINTS]
         return all(
             name in clusters.refused
-            or (name in clusters.accepted and (name in assignments.accepted or name in assignments.refused))
-            for name in snapshot.by_type[CLUSTER]
+            or name in assignments.refused
+            or (
+                name in clusters.sent
+                and name in assignments.accepted
+                and (each.vacant or name in assignments.peopled)
+            )
+            for name, each in snapshot.by_type[ENDPOINTS].items()
         )

@@ -6,6 +6,7 @@ whatever the API server holds: an object with a field of the wrong shape loses t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ DEFAULT_PORT = 8080
 HTTP_PORT_NAME = "http"
 # A route's timeout is a protobuf Duration; Envoy refuses the whole table for one that does not fit.
 LONGEST_TIMEOUT = 365 * 24 * 3600
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def view_inference_service(obj: Object) -> InferenceServiceView | None:
         created=_text(metadata.get("creationTimestamp")),
         timeout=min(_count(predictor.get("timeout")), LONGEST_TIMEOUT),
         traffic=tuple(sorted(traffic.items())),
-        reason=next((_text(c.get("reason")) for c in _ready(status) if c.get("status") != "True"), ""),
+        reason=next((_word(c.get("reason")) for c in _ready(status) if c.get("status") != "True"), ""),
     )
 
 
@@ -154,6 +156,11 @@ def _mappings(value: Any) -> list[Mapping[str, Any]]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _word(value: Any) -> str:
+    """A condition's reason. Clients read it, so a sentence that somebody put there stays inside."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else ""
 
 
 def _count(value: Any) -> int:
