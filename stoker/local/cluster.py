@@ -69,6 +69,8 @@ def up(config: ClusterConfig, progress: Progress) -> Record:
                     "`stoker down` stops it; another STOKER_HOME starts one beside it.",
                 )
             wanted = known.asked(config.gpus, config.domain)
+            if mode == "control-plane" and wanted.domain != known.domain:
+                plane.stop_programs(config.home)  # they take it from their command lines
         else:
             _check(config)
             wanted = _start(config, mode, progress)

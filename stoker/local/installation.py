@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from stoker.local.kubectl import Kubectl
 NAMESPACE = "stoker-system"
 OVERLAY = Path("manifests/overlays/local")
 _SETTINGS = "stoker-settings"
+_SETTINGS_DIGEST = "stoker.dev/settings-digest"
 _OUR_GROUP = "serving.kserve.io"
 
 Document = dict[str, Any]
@@ -28,15 +30,25 @@ def build(kubectl: Kubectl, overlay: Path) -> list[Document]:
 
 
 def with_domain(documents: Sequence[Document], domain: str) -> list[Document]:
-    """The same documents with `domain` in the settings that every program reads."""
-    changed = []
-    for document in documents:
-        if document["kind"] == "ConfigMap" and document["metadata"]["name"] == _SETTINGS:
-            document = copy.deepcopy(document)  # noqa: PLW2901
-            data = document.setdefault("data", {})
-            settings = yaml.safe_load(data.get("settings.yaml") or "") or {}
-            data["settings.yaml"] = yaml.safe_dump(settings | {"domain": domain}, sort_keys=False)
-        changed.append(document)
+    """The same documents with `domain` in the settings that every program reads.
+
+    Programs read them when they start: a digest in the pods' annotations makes changed settings
+    roll the Deployments.
+    """
+    changed = copy.deepcopy(list(documents))
+    settings = [
+        document["data"]
+        for document in changed
+        if document["kind"] == "ConfigMap" and document["metadata"]["name"] == _SETTINGS
+    ]
+    for data in settings:
+        values = yaml.safe_load(data.get("settings.yaml") or "") or {}
+        data["settings.yaml"] = yaml.safe_dump(values | {"domain": domain}, sort_keys=False)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    for document in changed:
+        if document["kind"] == "Deployment":
+            metadata = document["spec"]["template"].setdefault("metadata", {})
+            metadata.setdefault("annotations", {})[_SETTINGS_DIGEST] = digest
     return changed
 
 

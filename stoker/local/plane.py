@@ -80,7 +80,7 @@ def finish(record: Record, home: Home, source: Path, kubectl: Kubectl, progress:
 
 def reload(record: Record, home: Home, source: Path, kubectl: Kubectl, progress: Progress) -> list[str]:
     """Restart Stoker's programs; etcd and the API server go on."""
-    _end(home, "stoker")
+    stop_programs(home)
     finish(record, home, source, kubectl, progress)
     return list(PROGRAMS)
 
@@ -92,8 +92,13 @@ def states(home: Home) -> list[ComponentState]:
 
 def stop(home: Home) -> None:
     """End both supervisors; they stop their components in reverse order. Harmless without any."""
-    _end(home, "stoker")
+    stop_programs(home)
     _end(home, "kubernetes")
+
+
+def stop_programs(home: Home) -> None:
+    """End Stoker's programs, not etcd and the API server; `finish` starts them again."""
+    _end(home, "stoker")
 
 
 def files(home: Home) -> list[Path]:

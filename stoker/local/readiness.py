@@ -144,7 +144,9 @@ def _deployment(name: str, found: dict[str, Any] | None, pods: list[dict[str, An
     spec, status = found["spec"], found.get("status", {})
     current = status.get("observedGeneration", 0) >= found["metadata"]["generation"]
     updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
-    if current and updated >= spec["replicas"] and available >= spec["replicas"]:
+    # Like `kubectl rollout status`: while an old pod is there, it may be the one that is available.
+    only_new = status.get("replicas", 0) <= updated
+    if current and only_new and updated >= spec["replicas"] and available >= spec["replicas"]:
         return ComponentState(name, "Ready")
     labels = spec["selector"]["matchLabels"].items()
     reasons = [_why_not(pod) for pod in pods if labels <= pod["metadata"].get("labels", {}).items()]

@@ -38,7 +38,12 @@ def deployment(available: int) -> dict[str, Any]:
     return {
         "metadata": {"name": "stoker-webhook", "generation": 2},
         "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "w"}}},
-        "status": {"observedGeneration": 2, "updatedReplicas": 1, "availableReplicas": available},
+        "status": {
+            "observedGeneration": 2,
+            "replicas": 1,
+            "updatedReplicas": 1,
+            "availableReplicas": available,
+        },
     }
 
 
@@ -62,6 +67,12 @@ def test_a_deployment_is_ready_when_its_own_generation_is_available() -> None:
     stale["metadata"]["generation"] = 3
     assert rows([stale], [])[0].state == "Starting"
     assert rows([], []) == [ComponentState("stoker-webhook", "Waiting")]
+
+
+def test_an_old_pod_that_is_still_there_does_not_count() -> None:
+    rolling = deployment(1)
+    rolling["status"]["replicas"] = 2
+    assert rows([rolling], [])[0].state == "Starting"
 
 
 def test_why_a_deployment_is_not_ready_is_in_the_clusters_words() -> None:
