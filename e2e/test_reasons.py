@@ -58,6 +58,8 @@ def test_mistakes_are_refused_at_apply_all_at_once(cluster: Cluster) -> None:
         "spec.predictor.model.modelFormat.name",
         "huggingface",
         "spec.predictor.model.resources.requests.cpu",
+        "spec.predictor.model.args[0]",
+        "--model_name",
     ):
         assert words in said, said
 

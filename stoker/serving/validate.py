@@ -19,6 +19,7 @@ from stoker.serving.problems import (
     Invalid,
     child,
     invalid,
+    nearest,
     not_found,
     not_supported,
 )
@@ -93,13 +94,37 @@ def _judge(
             warned.append(str(problem))
         elif problem is not None:
             problems.append(problem)
-        problems += checks.unsupported(isvc)
+        meant = _as_meant(isvc, runtimes) if readable else None
+        if meant is None:
+            problems += checks.unsupported(isvc)
+        else:
+            # What else is wrong is told now too, not only once the format is mended.
+            runtime = select_runtime(meant, runtimes).runtime
+            problems += _rendered(meant, runtime, settings, args_schemas, warned)
     else:
         if readable:
             problems += _rendered(isvc, runtime, settings, args_schemas, warned)
         else:
             problems += checks.unsupported(isvc)
     return Verdict(tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(warned))), isvc.deleting
+
+
+def _as_meant(isvc: InferenceService, runtimes: Sequence[ServingRuntime]) -> InferenceService | None:
+    """The InferenceService with the known model format nearest to its own, where that one has a runtime."""
+    model = isvc.predictor.model
+    if model is None or model.runtime is not None:
+        return None
+    known = {each.name for runtime in runtimes for each in runtime.formats}
+    name = nearest(model.format.name, known)
+    if name is None or name == model.format.name:
+        return None
+    meant = replace(model, format=replace(model.format, name=name))
+    meant_isvc = replace(isvc, predictor=replace(isvc.predictor, model=meant))
+    try:
+        select_runtime(meant_isvc, runtimes)
+    except NoRuntime:
+        return None
+    return meant_isvc
 
 
 def _rendered(

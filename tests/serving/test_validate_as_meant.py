@@ -1,0 +1,32 @@
+"""A misspelt model format hides none of the other mistakes."""
+
+from __future__ import annotations
+
+from stoker.cli.run import args_schemas, shipped
+from stoker.serving.api import parse_runtime
+from stoker.serving.settings import Settings
+from stoker.serving.validate import validate_inference_service
+
+
+def test_everything_is_judged_with_the_format_that_was_meant() -> None:
+    isvc = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "wrong", "namespace": "default"},
+        "spec": {
+            "predictor": {
+                "model": {
+                    "modelFormat": {"name": "hugingface"},
+                    "args": ["--model_nam=x"],
+                    "resources": {"requests": {"cpu": "4"}, "limits": {"cpu": "2"}},
+                }
+            }
+        },
+    }
+    runtimes = [parse_runtime(each) for each in shipped()]
+    verdict = validate_inference_service(isvc, None, runtimes, Settings(), args_schemas=args_schemas())
+    assert {problem.field for problem in verdict.problems} == {
+        "spec.predictor.model.modelFormat.name",
+        "spec.predictor.model.args[0]",
+        "spec.predictor.model.resources.requests.cpu",
+    }
