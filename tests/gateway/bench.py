@@ -45,6 +45,7 @@ class Upstream:
         self.name = name
         self.requests = 0
         self.draining = False
+        self.status = 200
         self.seconds = 0.0  # silence before an answer
         self.goes_on = asyncio.Event()  # lets /stream produce its second half
         self.port = 0
@@ -69,6 +70,8 @@ class Upstream:
             return web.Response(status=503, headers={"x-stoker-draining": "1", "Connection": "close"})
         await request.read()
         await asyncio.sleep(self.seconds)
+        if self.status != 200:
+            return web.Response(status=self.status, text="busy")
         return web.json_response({"pod": self.name, "headers": dict(request.headers)})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
@@ -88,9 +91,10 @@ class Bench:
         self.options = options
         self.ports = ports
         self.metrics = GatewayMetrics()
-        self.ads = AdsServer(LOOPBACK, ports.xds, self.metrics)
+        self.ads: AdsServer
         self.client: aiohttp.ClientSession
         self._stack = stack
+        self._control_plane = AsyncExitStack()
 
     @property
     def url(self) -> str:
@@ -102,6 +106,15 @@ class Bench:
 
     async def upstream(self, name: str) -> Upstream:
         return await self._stack.enter_async_context(Upstream(name).running())
+
+    async def stop_control_plane(self) -> None:
+        await self._control_plane.aclose()
+
+    async def restart_control_plane(self) -> None:
+        """Another process on the same port, which knows nothing yet."""
+        await self.stop_control_plane()
+        self.ads = AdsServer(LOOPBACK, self.ports.xds, self.metrics)
+        await self._control_plane.enter_async_context(self.ads.running())
 
     async def show(self, services: list[Object], pods: list[Object]) -> Snapshot:
         """Publish, and wait until Envoy has accepted all of it."""
@@ -158,7 +171,8 @@ async def benched(folder: Path, options: Options | None = None, workers: int = 2
         bench.client = await stack.enter_async_context(
             aiohttp.ClientSession(connector=connector, timeout=timeout)
         )
-        await stack.enter_async_context(bench.ads.running())
+        stack.push_async_callback(bench.stop_control_plane)
+        await bench.restart_control_plane()
         await stack.enter_async_context(envoy_running(folder, bench.ports, workers))
         yield bench
 

@@ -155,10 +155,10 @@ async def test_an_error_that_the_pod_answered_is_not_repeated(bench: Bench) -> N
         [inference_service("a", {"a-1": 100})], [pod_of(each, "a", "a-1") for each in (one, two)]
     )
     await bench.serving()
-    # A method that aiohttp does not know ends in 400 from the pod.
-    status, _, _ = await bench.get(HOST, "/stream/none", Expect="nonsense")
-    assert status == 417
-    assert one.requests + two.requests == 0
+    one.status = two.status = 503
+    status, _, body = await bench.get(HOST)
+    assert (status, body) == (503, "busy"), "as the pod said it"
+    assert one.requests + two.requests == 1
 
 
 class TestAnswersOfItsOwn:
