@@ -76,11 +76,11 @@ def load_args_schemas(folder: Path) -> dict[str, Object]:
 
     its flags then go unchecked, which is less than a webhook that does not start.
     """
-    if not folder.is_dir():
-        log.warning("there is no folder of argument schemas: flags are not checked", folder=str(folder))
-        return {}
     found: dict[str, Object] = {}
-    for file in sorted(folder.glob("*.json")):
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        log.warning("there are no argument schemas: flags are not checked", folder=str(folder))
+    for file in files:
         try:
             schema = json.loads(file.read_bytes())
             jsonschema.Draft202012Validator.check_schema(schema)
@@ -92,7 +92,9 @@ def load_args_schemas(folder: Path) -> dict[str, Object]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m webhook", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m webhook", description="Answers admission reviews.", allow_abbrev=False
+    )
     add = parser.add_argument
     add("--kubeconfig", metavar="FILE", help="default: the pod's service account, else the usual kubeconfig")
     add("--namespace", default="stoker-system", help="where the certificates' Secret and the Service are")

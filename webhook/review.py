@@ -192,7 +192,9 @@ def _verdict(review: Review, rules: Rules) -> Verdict | None:
     if review.group != names.GROUP or review.object is None:
         return None
     if review.resource == INFERENCE_SERVICES:
-        return validate_inference_service(review.object, review.old, rules.runtimes, rules.settings)
+        return validate_inference_service(
+            review.object, review.old, rules.runtimes, rules.settings, args_schemas=rules.args_schemas
+        )
     if review.resource in (RUNTIMES, CLUSTER_RUNTIMES):
         return validate_runtime(review.object, review.old)
     return None

@@ -54,14 +54,18 @@ class SecretStore:
         return None
 
     async def write(self, held: Held) -> bool:
-        """Store it in place of what was read last; False where another replica was first: read again."""
+        """Store it in place of what was read last; False where another replica was first: read again.
+
+        Raises ApiError: a 404 where there is no such namespace.
+        """
         try:
             if self._read is None:
                 await self._client.create(SECRETS, self._new(held))
             else:
                 await self._client.replace(SECRETS, {**self._read, "data": encode(held)})
         except ApiError as error:
-            if error.is_conflict or error.is_already_exists or error.is_not_found:
+            deleted_meanwhile = error.is_not_found and self._read is not None
+            if error.is_conflict or error.is_already_exists or deleted_meanwhile:
                 return False
             raise
         return True
