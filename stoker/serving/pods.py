@@ -93,12 +93,15 @@ def seconds(time: str | None) -> float:
 
 
 def worst(reports: Sequence[Report]) -> Trouble | None:
-    """The trouble to show of several pods: what programs did first, ended pods last."""
-    troubled = [(each.ended, each.trouble) for each in reports if each.trouble is not None]
-    ranked = sorted(
-        troubled, key=lambda each: (each[0], each[1].reason == "Unschedulable", each[1].reason, each[1].pod)
+    """The trouble to show of several pods: what programs did before what the scheduler says.
+
+    A pod that ended for good counts only where no other took its place.
+    """
+    current = [each for each in reports if not each.ended] or reports
+    troubles = [each.trouble for each in current if each.trouble is not None]
+    return min(
+        troubles, key=lambda each: (each.reason == "Unschedulable", each.reason, each.pod), default=None
     )
-    return ranked[0][1] if ranked else None
 
 
 def _progress(pod: Object, state: Object | None, running: bool) -> tuple[str, str]:
@@ -109,7 +112,7 @@ def _progress(pod: Object, state: Object | None, running: bool) -> tuple[str, st
         if not container.get("started") and "running" in (container.get("state") or {}):
             return "Initializing", f"init container {container['name']} runs"
     if not running:
-        return "Creating", "the image is pulled and the container made"
+        return "Creating", "the image is being pulled or the container made"
     phase = (state or {}).get("phase")
     if state is None or phase not in _PHASES:
         return "Starting", "the container runs and is not ready yet"

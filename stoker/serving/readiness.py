@@ -87,6 +87,7 @@ class Readiness:
         self.plan = situation.plan
         self.traffic: list[Any] = self.plan.traffic if self.plan else list(self.before.get("traffic") or [])
         self.goal = self.plan.goals.get(self.name, situation.replicas) if self.plan else situation.replicas
+        self.wanted = sum(self.plan.goals.values()) if self.plan else situation.replicas
         self.others = sorted(
             name for name, each in situation.observed.items() if name != self.name and each.asked
         )
@@ -97,7 +98,7 @@ class Readiness:
         """Whether the revision of this generation is rolled out."""
         problem, plan = self.situation.problem, self.plan
         if problem is not None:
-            return Verdict("False", problem.reason, problem.message + self._meanwhile())
+            return Verdict("False", problem.reason, _and(problem.message, self._meanwhile()))
         if plan is None or not self.name:
             return Verdict("Unknown", "Creating", "the first revision is being made")
         enough = self.target.ready >= max(1, self.goal - self.situation.strategy.max_unavailable)
@@ -109,7 +110,7 @@ class Readiness:
 
     def _under_way(self, plan: Plan, enough: bool) -> Verdict:
         if self.trouble is not None and not enough:
-            message = f"{self._told(self.trouble)}{self._next()}{self._meanwhile()}"
+            message = _and(_and(self._told(self.trouble), self._next()), self._meanwhile())
             return Verdict("False", self.trouble.reason, message)
         reason, message = self._progress()
         if plan.phase == "Recreating" and self.others:
@@ -118,17 +119,17 @@ class Readiness:
                 f"{self.name} starts when the last pod of {self.others[0]} is gone",
             )
         elif plan.phase == "HandingOver" and self.others:
-            message += f"; it takes over from {self.others[0]}, which holds what it needs"
+            message = _and(message, f"it takes over from {self.others[0]}, which holds what it needs")
         elif enough:
             reason, message = "RollingOut", f"{self.name} replaces {', '.join(self.others)}"
-        return Verdict("Unknown", reason, f"{message}{self._meanwhile()}")
+        return Verdict("Unknown", reason, _and(message, self._meanwhile()))
 
     def predictor(self) -> Verdict:
         """Whether requests are served, by any revision."""
         situation = self.situation
         if self.ready_pods >= max(1, situation.replicas - situation.strategy.max_unavailable):
-            return Verdict("True", "PodsReady", self._counted(self.ready_pods, situation.replicas))
-        counted = f"{self._counted(self.ready_pods, situation.replicas)}; " if self.ready_pods else ""
+            return Verdict("True", "PodsReady", self._counted(self.ready_pods, self.wanted))
+        counted = f"{self._counted(self.ready_pods, self.wanted)}; " if self.ready_pods else ""
         if self.trouble is not None:
             return Verdict("False", self.trouble.reason, counted + self._told(self.trouble))
         if situation.problem is not None and not self.others and not self.target.asked:
@@ -184,19 +185,21 @@ class Readiness:
         plan, trouble = self.plan, self.trouble
         if plan is None or trouble is None or trouble.reason != "Unschedulable" or not self.others:
             return ""
-        if plan.hand_over is None or plan.handing_over:
+        if plan.handing_over:
+            return f"{self.name} takes over from {self.others[0]} now"
+        if plan.hand_over is None:
             return ""
         due = datetime.fromtimestamp(plan.hand_over.due, UTC).strftime("%H:%M:%SZ")
         held = ", ".join(plan.hand_over.resources)
-        return f"; {plan.hand_over.holder} holds {held} and hands over at {due}"
+        return f"{plan.hand_over.holder} holds {held} and hands over at {due}"
 
     def _meanwhile(self) -> str:
         """Who serves while this revision does not."""
         named = [entry["revisionName"] for entry in self.traffic if entry["percent"]]
         serving = [name for name in named if name != self.name and self._serves(name)]
         if serving:
-            return f"; {' and '.join(serving)} still {'serves' if len(serving) == 1 else 'serve'}"
-        return f"; {self.name} still serves" if self.situation.problem and self._serves(self.name) else ""
+            return f"{' and '.join(serving)} still {'serves' if len(serving) == 1 else 'serve'}"
+        return f"{self.name} still serves" if self.situation.problem and self._serves(self.name) else ""
 
     def _serves(self, name: str) -> bool:
         each = self.situation.observed.get(name)
@@ -204,7 +207,13 @@ class Readiness:
 
     @staticmethod
     def _counted(ready: int, wanted: int) -> str:
-        return f"{ready} of {wanted} pod{'s' if wanted != 1 else ''} ready"
+        of = f" of {wanted}" if ready <= wanted else ""
+        return f"{ready}{of} pod{'s' if max(ready, wanted) != 1 else ''} ready"
+
+
+def _and(message: str, more: str) -> str:
+    """Two statements in one message; the first may be a sentence of somebody else's."""
+    return f"{message}{' ' if message.endswith('.') else '; '}{more}" if more else message
 
 
 def _shown(traffic: Sequence[Object]) -> str:

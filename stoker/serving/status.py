@@ -53,7 +53,7 @@ def judge(situation: Situation) -> Object:
         "deploymentMode": "Standard",
         "components": {"predictor": _component(facts)},
         "modelStatus": _model_status(facts),
-        "summary": _summary(situation, facts.ready_pods, ready),
+        "summary": _summary(facts, ready),
     }
     return status | _runtime(situation)
 
@@ -138,12 +138,13 @@ def _failure(facts: Readiness) -> Object | None:
     )
 
 
-def _summary(situation: Situation, ready_pods: int, ready: Verdict) -> Object:
+def _summary(facts: Readiness, ready: Verdict) -> Object:
     """Strings for the columns of `kubectl get -o wide`."""
+    situation = facts.situation
     runtime = situation.target.runtime if situation.target else None
     return {
         "reason": "" if ready.status == "True" else ready.reason,
-        "replicas": f"{ready_pods}/{situation.replicas}",
+        "replicas": f"{facts.ready_pods}/{facts.wanted}",
         "runtime": runtime.name if runtime else "",
         "model": situation.model,
     }

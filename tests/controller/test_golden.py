@@ -1,0 +1,18 @@
+"""What is in the cluster, and what the controller makes of it, as pairs of files."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.controller import golden
+
+
+@pytest.mark.parametrize("case", golden.CASES)
+def test_output_is_as_recorded(case: str) -> None:
+    recorded = (golden.FOLDER / f"{case}.output.yaml").read_text()
+    assert golden.output_of(case) == recorded, "`python -m tests.controller.golden --write` records it anew"
+
+
+def test_every_output_has_its_input() -> None:
+    outputs = {path.name.removesuffix(".output.yaml") for path in golden.FOLDER.glob("*.output.yaml")}
+    assert outputs == set(golden.CASES)
