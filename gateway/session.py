@@ -95,10 +95,11 @@ class Session:
 
     @property
     def settled(self) -> bool:
-        """Whether the Envoy has accepted everything of the latest snapshot that it asked for."""
-        if self._snapshot is None:
+        """Whether the Envoy has all of the latest snapshot that it asked for, and nothing else."""
+        snapshot = self._snapshot
+        if snapshot is None:
             return False
-        return all(self._settled(type_url) for type_url in TYPES)
+        return all(self._settled(kind) and not self._removed(snapshot, kind) for kind in TYPES)
 
     def receive(self, request: Request) -> Verdict | None:
         """Take a request in; the verdict where it answers the response under way."""
