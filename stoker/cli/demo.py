@@ -26,11 +26,12 @@ SPOKEN = {
     ],
     "max_tokens": 30,
 }
+BRIEF = {"max_tokens": 8}  # a line per token: enough to see it stream
 REQUESTS = (
     ("Completions", "completions", POEM | {"stream": False}),
-    ("Completions, streaming", "completions", POEM | {"stream": True}),
+    ("Completions, streaming", "completions", POEM | BRIEF | {"stream": True}),
     ("Chat", "chat/completions", SPOKEN | {"stream": False}),
-    ("Chat, streaming", "chat/completions", SPOKEN | {"stream": True}),
+    ("Chat, streaming", "chat/completions", SPOKEN | BRIEF | {"stream": True}),
 )
 
 console = Console(highlight=False, soft_wrap=True)
