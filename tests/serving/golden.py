@@ -31,7 +31,8 @@ def shipped_runtime() -> dict[str, Any]:
 
 def args_schemas() -> dict[str, dict[str, Any]]:
     return {
-        path.stem: json.loads(path.read_text()) for path in (MANIFESTS / "runtimes" / "args-schema").iterdir()
+        path.stem: json.loads(path.read_text())
+        for path in (MANIFESTS / "runtimes" / "args-schema").glob("*.json")
     }
 
 

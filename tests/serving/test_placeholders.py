@@ -1,0 +1,106 @@
+"""Placeholders: what is one, what is none, and that a value never becomes anything but itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stoker.serving.placeholders import Reference, Values, references, replace, suspects
+from stoker.serving.problems import FieldProblem
+
+VALUES = Values("n", "ns", {"k": "label", "a-b": "dashed", "x.y/z": "slashed"}, {"k": "annotation"})
+
+FILLED = [
+    ("{{.Name}}", "n"),
+    ("{{ .Name }}-{{.Namespace}}", "n-ns"),
+    ("{{.Labels.k}} {{ .Annotations.k }}", "label annotation"),
+    ('{{.Labels["a-b"]}} {{.Labels[ "x.y/z" ]}}', "dashed slashed"),
+    ('{{index .Labels "a-b"}}', "dashed"),
+    ("{{{.Name}}}", "{n}"),
+    ("{{ message.content }}", "{{ message.content }}"),
+    ("{% if x %}{{ x['Name'] }}{% endif %}", "{% if x %}{{ x['Name'] }}{% endif %}"),
+    ("{{ .Prompt }}", "{{ .Prompt }}"),
+    ("{{.Labels.a-b}}", "{{.Labels.a-b}}"),
+    ("{{.name}} {{Name}} {.Name} {{.Name} {{ .Name | upper }}",) * 2,
+    ('{{printf "%1000000d" 1}}',) * 2,
+    ("$(SECRET) ${HOME}",) * 2,
+]
+
+
+@pytest.mark.parametrize(("text", "filled"), FILLED)
+def test_text(text: str, filled: str) -> None:
+    problems: list[FieldProblem] = []
+    assert replace(text, VALUES, "", problems) == filled
+    assert problems == []
+
+
+def test_a_missing_key_is_a_problem_of_the_metadata() -> None:
+    problems: list[FieldProblem] = []
+    replace({"spec": {"a": ["{{.Labels.none}}"]}}, VALUES, "", problems)
+    assert [(each.field, each.reason) for each in problems] == [
+        ("metadata.labels.none", "FieldValueRequired")
+    ]
+    assert "spec.a[0]" in problems[0].message
+
+
+def test_keys_and_numbers_are_left_alone() -> None:
+    tree = {"{{.Name}}": [1, True, None, 2.5]}
+    assert replace(tree, VALUES, "", []) == tree
+
+
+def test_references() -> None:
+    tree = {"a": ["{{.Name}}", {"b": '{{.Labels["a-b"]}}{{.Annotations.k}}'}], "{{.Labels.key}}": 1}
+    assert references(tree) == {Reference("Name"), Reference("Labels", "a-b"), Reference("Annotations", "k")}
+
+
+def test_suspects_are_what_looks_like_a_placeholder() -> None:
+    tree = ["{{.Name}} {{ .Nmae }}", "{{ message.content }}", "{{.Labels.a-b}}"]
+    assert list(suspects(tree, "p")) == [("p[0]", "{{ .Nmae }}"), ("p[2]", "{{.Labels.a-b}}")]
+
+
+hostile = st.one_of(
+    st.text(),
+    st.sampled_from(
+        ['"', "\\", "{{.Name}}", '{{.Labels["k"]}}', "\n", '"}],"image":"evil', "$(X)", "{{", "}}"]
+    ),
+    st.lists(st.sampled_from(['"', "{{", "}}", ".Name", "\n", "\\", "k"])).map("".join),
+)
+leaves = st.sampled_from(
+    ["{{.Name}}", "a {{.Labels.k}} b", '{{.Annotations["x y"]}}', "plain {{ jinja }}", "", "{{"]
+)
+trees = st.recursive(
+    st.one_of(leaves, st.integers(), st.none(), st.booleans()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(leaves, inner, max_size=3)),
+    max_leaves=12,
+)
+
+
+@given(trees, hostile, hostile, hostile)
+def test_values_appear_only_where_placeholders_stand(tree: Any, name: str, label: str, note: str) -> None:
+    problems: list[FieldProblem] = []
+    filled = replace(tree, Values(name, "ns", {"k": label}, {"x y": note}), "", problems)
+    assert problems == []
+    _same_but_for_placeholders(tree, filled, name, label, note)
+
+
+def _same_but_for_placeholders(tree: Any, filled: Any, name: str, label: str, note: str) -> None:
+    assert type(tree) is type(filled)
+    if isinstance(tree, dict):
+        assert list(tree) == list(filled)
+        for key, value in tree.items():
+            _same_but_for_placeholders(value, filled[key], name, label, note)
+    elif isinstance(tree, list):
+        assert len(tree) == len(filled)
+        for before, after in zip(tree, filled, strict=True):
+            _same_but_for_placeholders(before, after, name, label, note)
+    elif tree == "{{.Name}}":
+        assert filled == name
+    elif tree == "a {{.Labels.k}} b":
+        assert filled == f"a {label} b"
+    elif tree == '{{.Annotations["x y"]}}':
+        assert filled == note
+    else:
+        assert filled == tree
