@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from stoker.local.images import COREDNS
-from stoker.local.node import DNS_ADDRESS
+from stoker.local.node_components import DNS_ADDRESS
 
 _NAMESPACE = "kube-system"
 _LABELS = {"k8s-app": "kube-dns"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,24 +64,14 @@ def up(config: ClusterConfig, progress: Progress) -> Record:
     with _one_at_a_time(config.home):
         known = record.load(config.home)
         if known and readiness.alive(known.pid):
-            if known.mode != mode:
-                raise LocalError(
-                    f"{config.home.path} holds a running cluster of the other kind ({known.mode}).",
-                    "`stoker down` stops it; another STOKER_HOME starts one beside it.",
-                )
-            wanted = known.asked(config.gpus, config.domain)
-            if mode == "control-plane" and wanted.domain != known.domain:
-                plane.stop_programs(config.home)  # they take it from their command lines
-        else:
-            _check(config)
-            wanted = _start(config, mode, progress)
-        wanted.save(config.home)
-        kubectl = kubectl_of(config, progress)
-        if wanted.mode == "node":
-            full_node.finish(wanted, config.home, config.source, kubectl, progress)
-        else:
-            plane.finish(wanted, config.home, config.source, kubectl, progress)
-        return wanted
+            return _finish(config, _asked(config, known, mode), progress)
+        _check(config)
+        started = _start(config, mode, progress)
+        try:
+            return _finish(config, started, progress)
+        except KeyboardInterrupt:
+            _clean_up(config.home, progress)
+            raise
 
 
 def down(home: Home, progress: Progress) -> None:
@@ -131,6 +122,27 @@ def kubectl_of(config: ClusterConfig, progress: Progress) -> Kubectl:
     return Kubectl(programs.kubectl(progress), config.home.kubeconfig, cache)
 
 
+def _asked(config: ClusterConfig, known: Record, mode: str) -> Record:
+    """What a running cluster becomes."""
+    if known.mode != mode:
+        raise LocalError(
+            f"{config.home.path} holds a running cluster of the other kind ({known.mode}).",
+            "`stoker down` stops it; another STOKER_HOME starts one beside it.",
+        )
+    wanted = known.asked(config.gpus, config.domain)
+    if mode == "control-plane" and wanted.domain != known.domain:
+        plane.stop_programs(config.home)  # they take it from their command lines
+    return wanted
+
+
+def _finish(config: ClusterConfig, wanted: Record, progress: Progress) -> Record:
+    wanted.save(config.home)
+    kubectl = kubectl_of(config, progress)
+    finish = full_node.finish if wanted.mode == "node" else plane.finish
+    finish(wanted, config.home, config.source, kubectl, progress)
+    return wanted
+
+
 def _check(config: ClusterConfig) -> None:
     machine.require_memory(with_node=not config.control_plane_only)
     machine.require_disk(config.home.path)
@@ -161,12 +173,20 @@ def _start(config: ClusterConfig, mode: str, progress: Progress) -> Record:
             full_node.await_node(started, config.home, progress)
         else:
             plane.await_api(started, config.home, progress)
-    except BaseException as failure:
-        stopped = isinstance(failure, KeyboardInterrupt)
-        progress.note("Interrupted: removing what was started" if stopped else "Removing what was started")
-        _remove(config.home, progress, quiet=True)
+    except BaseException:
+        _clean_up(config.home, progress)
         raise
     return started
+
+
+def _clean_up(home: Home, progress: Progress) -> None:
+    """Remove what was started, undisturbed by an impatient second Ctrl-C."""
+    progress.note("Removing what was started")
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _remove(home, progress, quiet=True)
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _remove(home: Home, progress: Progress, *, quiet: bool = False) -> None:

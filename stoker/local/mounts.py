@@ -13,6 +13,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -57,12 +58,12 @@ def rules(
 
 def wrapper(python: str, runc: str, rules_file: Path, program: Path | None = None) -> str:
     """The shell script that containerd calls as runc."""
-    program = program or Path(__file__)
+    patch = shlex.join([python, "-I", "-S", "-B", str(program or Path(__file__)), str(rules_file)])
     return (
         "#!/bin/sh\n"
         "# Puts the machine's files into containers by image name, then does what runc does.\n"
-        f'case " $* " in *" create "*) "{python}" -I -S -B "{program}" "{rules_file}" "$@" || exit 1;; esac\n'
-        f'exec "{runc}" "$@"\n'
+        f'case " $* " in *" create "*) {patch} "$@" || exit 1;; esac\n'
+        f'exec {shlex.quote(runc)} "$@"\n'
     )
 
 

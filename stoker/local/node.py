@@ -12,16 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stoker.local import images, mounts, network
-from stoker.local.control_plane import SERVICE_RANGE, Endpoints, apiserver, etcd, write_certificates
+from stoker.local import images, mounts, network, node_components
+from stoker.local.control_plane import Endpoints, apiserver, etcd, write_certificates
 from stoker.local.home import Home
 from stoker.local.processes import Component
 from stoker.local.supervisor import Task
 
-NAME = "stoker"
-DNS_ADDRESS = "10.96.0.10"
+NAME = node_components.NODE_NAME
 INGRESS_PORT = 30080
-_CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,9 @@ def describe(
     runc = folder / "runc"
     runc.write_text(mounts.wrapper(str(python), prepared.runc, folder / "mounts.json"))
     runc.chmod(0o755)
-    (folder / "containerd.toml").write_text(containerd_configuration(home, prepared, runc))
-    (folder / "kubelet.json").write_text(json.dumps(kubelet_configuration(home, folder), indent=1))
+    (folder / "containerd.toml").write_text(_containerd(home, prepared, runc))
+    kubelet = node_components.kubelet_configuration(home.pki, folder / "resolv.conf")
+    (folder / "kubelet.json").write_text(json.dumps(kubelet, indent=1))
     images.write_archive(folder / "images.tar", images.all_images())
     tasks = _tasks(home, folder, prepared, programs, endpoints)
     _make_logs(home, [task.name for task in tasks])
@@ -105,75 +104,6 @@ def describe(
     return plan
 
 
-def containerd_configuration(home: Home, prepared: Prepared, runc: Path) -> str:
-    """containerd's TOML.
-
-    The native snapshotter copies, which is fine for images of 100 KB and works on every file system.
-    """
-    oom = str(not prepared.sys_resource).lower()
-    return f"""version = 2
-root = "{home.node_state}/containerd"
-state = "/run/containerd"
-# opt would make a folder /opt/containerd on the machine
-disabled_plugins = ["io.containerd.internal.v1.opt"]
-[grpc]
-  address = "{_CONTAINERD_SOCKET}"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{images.PAUSE}"
-  # Without CAP_SYS_RESOURCE every sandbox would fail on its OOM score.
-  restrict_oom_score_adj = {oom}
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{prepared.cni_folder}"
-    conf_dir = "{home.path}/node/cni"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "native"
-    default_runtime_name = "runc"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-        SystemdCgroup = false
-        BinaryName = "{runc}"
-"""
-
-
-def kubelet_configuration(home: Home, folder: Path) -> dict[str, Any]:
-    """The KubeletConfiguration.
-
-    The cgroupfs driver on both control group layouts: the systemd one would talk to the machine's
-    systemd and make slices outside the node.
-    """
-    return {
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "kind": "KubeletConfiguration",
-        "containerRuntimeEndpoint": f"unix://{_CONTAINERD_SOCKET}",
-        "failCgroupV1": False,
-        "cgroupDriver": "cgroupfs",
-        "clusterDNS": [DNS_ADDRESS],
-        "clusterDomain": "cluster.local",
-        "resolvConf": str(folder / "resolv.conf"),
-        "podLogsDir": "/var/log/pods",
-        "failSwapOn": False,
-        # Images cannot be pulled again, and a full disk of the machine is not the pods' fault.
-        "imageGCHighThresholdPercent": 100,
-        "evictionHard": {
-            "memory.available": "0%",
-            "nodefs.available": "0%",
-            "nodefs.inodesFree": "0%",
-            "imagefs.available": "0%",
-        },
-        "authentication": {
-            "anonymous": {"enabled": False},
-            "webhook": {"enabled": True},
-            "x509": {"clientCAFile": str(home.pki / "ca.crt")},
-        },
-        "authorization": {"mode": "Webhook"},
-        "tlsCertFile": str(home.pki / "kubelet-serving.crt"),
-        "tlsPrivateKeyFile": str(home.pki / "kubelet-serving.key"),
-        "enableServer": True,
-        "readOnlyPort": 0,
-    }
-
-
 def _tasks(
     home: Home, folder: Path, prepared: Prepared, programs: Mapping[str, Path], endpoints: Endpoints
 ) -> list[Task]:
@@ -182,12 +112,15 @@ def _tasks(
     api_up = f"tcp:{endpoints.address}:{endpoints.api_port}"
     # Before the built-in roles exist the others would be refused, and the controller-manager ends.
     api_ready = f"https:{endpoints.address}:{endpoints.api_port}/readyz"
-    containerd_up = f"unix:{_CONTAINERD_SOCKET}"
-    ctr = (prepared.ctr, "--address", _CONTAINERD_SOCKET, "--namespace", "k8s.io")
+    containerd_up = f"unix:{node_components.CONTAINERD_SOCKET}"
+    ctr = (prepared.ctr, "--address", node_components.CONTAINERD_SOCKET, "--namespace", "k8s.io")
     containerd = Component("containerd", (prepared.containerd, "--config", f"{folder}/containerd.toml"))
     # Snapshots by the same snapshotter as the CRI's, or the first pod would unpack again.
     archive = (*ctr, "images", "import", "--snapshotter", "native", f"{folder}/images.tar")
     importing = Component("images", archive)
+
+    configuration = folder / "kubelet.json"
+    kubelet = node_components.kubelet(programs, home.pki, configuration, prepared.address)
 
     def task(component: Component, *after: str, once: bool = False) -> Task:
         log = str(home.log(component.name))
@@ -198,69 +131,21 @@ def _tasks(
         task(database),
         task(importing, containerd_up, once=True),
         task(api, f"tcp:127.0.0.1:{endpoints.etcd_port}"),
-        task(_controller_manager(programs, home.pki), api_ready),
-        task(_scheduler(programs, home.pki), api_ready),
-        task(_kubelet(programs, home, folder, prepared), api_up, "done:images"),
-        task(_proxy(programs, home.pki), api_ready),
+        task(node_components.controller_manager(programs, home.pki), api_ready),
+        task(node_components.scheduler(programs, home.pki), api_ready),
+        task(kubelet, api_up, "done:images"),
+        task(node_components.proxy(programs, home.pki), api_ready),
     ]
 
 
-def _controller_manager(programs: Mapping[str, Path], pki: Path) -> Component:
-    kubeconfig = pki / "kube-controller-manager.kubeconfig"
-    flags = {
-        "kubeconfig": kubeconfig,
-        "authentication-kubeconfig": kubeconfig,
-        "authorization-kubeconfig": kubeconfig,
-        "bind-address": "127.0.0.1",
-        "leader-elect": "false",
-        "use-service-account-credentials": "true",
-        "root-ca-file": pki / "ca.crt",
-        "service-account-private-key-file": pki / "service-account.key",
-        "cluster-cidr": network.POD_RANGE,
-        "service-cluster-ip-range": SERVICE_RANGE,
-        "profiling": "false",
-    }
-    return Component("kube-controller-manager", (str(programs["kube-controller-manager"]), *_flags(flags)))
-
-
-def _scheduler(programs: Mapping[str, Path], pki: Path) -> Component:
-    kubeconfig = pki / "kube-scheduler.kubeconfig"
-    flags = {
-        "kubeconfig": kubeconfig,
-        "authentication-kubeconfig": kubeconfig,
-        "authorization-kubeconfig": kubeconfig,
-        "bind-address": "127.0.0.1",
-        "leader-elect": "false",
-        "profiling": "false",
-    }
-    return Component("kube-scheduler", (str(programs["kube-scheduler"]), *_flags(flags)))
-
-
-def _kubelet(programs: Mapping[str, Path], home: Home, folder: Path, prepared: Prepared) -> Component:
-    flags = {
-        "config": folder / "kubelet.json",
-        "kubeconfig": home.pki / "kubelet.kubeconfig",
-        "hostname-override": NAME,
-        "node-ip": prepared.address,
-    }
-    return Component("kubelet", (str(programs["kubelet"]), *_flags(flags)))
-
-
-def _proxy(programs: Mapping[str, Path], pki: Path) -> Component:
-    flags = {
-        "kubeconfig": pki / "kube-proxy.kubeconfig",
-        "hostname-override": NAME,
-        "proxy-mode": "nftables",
-        "cluster-cidr": network.POD_RANGE,
-        # These are settings of the whole machine; a node in a namespace leaves them alone.
-        "conntrack-max-per-core": "0",
-        "conntrack-min": "0",
-    }
-    return Component("kube-proxy", (str(programs["kube-proxy"]), *_flags(flags)))
-
-
-def _flags(flags: Mapping[str, object]) -> list[str]:
-    return [f"--{name}={value}" for name, value in flags.items()]
+def _containerd(home: Home, prepared: Prepared, runc: Path) -> str:
+    return node_components.containerd_configuration(
+        home.node_state,
+        runc,
+        prepared.cni_folder,
+        home.path / "node" / "cni",
+        sys_resource=prepared.sys_resource,
+    )
 
 
 def _make_logs(home: Home, names: list[str]) -> None:

@@ -85,6 +85,7 @@ def start(plan_file: str) -> str:
 
 def stop(identity: str) -> str:
     """Remove everything of a cluster; harmless when there is nothing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # half of it removed would help nobody
     network.remove_link(identity)
     for pid in node_processes(identity):
         with contextlib.suppress(ProcessLookupError):

@@ -75,7 +75,7 @@ def test_a_python_of_the_system_needs_no_mount_of_its_own(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("flags", [["--bundle", "BUNDLE"], ["--bundle=BUNDLE"], ["-b", "BUNDLE"]])
 def test_the_wrapper_patches_on_create_and_then_runs_runc(tmp_path: Path, flags: list[str]) -> None:
-    bundle, runc, rules_file = tmp_path / "bundle", tmp_path / "real-runc", tmp_path / "rules.json"
+    bundle, runc, rules_file = tmp_path / "bundle", tmp_path / "real $runc", tmp_path / "the rules.json"
     bundle.mkdir()
     (bundle / "config.json").write_text(json.dumps(config("stoker.dev/stoker:0.1.0")))
     rules_file.write_text(json.dumps(rules(tmp_path)))

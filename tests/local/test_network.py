@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stoker.local import network
@@ -27,6 +27,7 @@ def test_a_range_that_is_routed_away_is_said_with_a_way_out() -> None:
     assert "STOKER_ADDRESS_RANGE" in failure.value.remedy
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(1, 254), max_size=60))
 def test_never_a_range_in_use(used: set[int]) -> None:
     taken = [f"198.18.{number}.1/30" for number in used]
