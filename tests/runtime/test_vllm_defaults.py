@@ -1,0 +1,138 @@
+"""What vLLM is told on a CPU, and what is made of its last words. Nothing here loads vLLM."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from runtime.engines.vllm import defaults
+from runtime.engines.vllm.failures import explain_start
+from runtime.failures import Failure, Reason
+
+_GIB = 1 << 30
+SMOLLM2 = defaults.ModelSize(weights=269 * 10**6, cache_per_token=23_040, max_model_len=8192)
+
+
+@pytest.mark.parametrize("gib", [3.5, 4, 6, 8, 64])
+def test_the_cache_leaves_room_in_the_container(gib: float) -> None:
+    cache = defaults.cache_bytes(int(gib * _GIB), SMOLLM2, 32)
+    assert cache >= SMOLLM2.cache_per_token * SMOLLM2.max_model_len  # one whole sequence fits
+    assert cache + 2.4 * _GIB + SMOLLM2.weights < gib * _GIB * 0.95
+    assert cache <= 2 * _GIB
+
+
+def test_no_more_cache_than_sequences_can_fill() -> None:
+    small = defaults.ModelSize(weights=10**6, cache_per_token=1000, max_model_len=1024)
+    assert defaults.cache_bytes(64 * _GIB, small, 4) == 4 * 1000 * 1024
+
+
+def test_too_little_memory_is_said_with_numbers_and_flags() -> None:
+    with pytest.raises(Failure) as failure:
+        defaults.cache_bytes(3 * _GIB, SMOLLM2, 32)
+    assert failure.value.reason is Reason.OUT_OF_MEMORY
+    assert "3.0 GiB" in failure.value.message
+    assert "180 MiB" in failure.value.message
+    length = int(failure.value.message.split("--max_model_len=")[1].split()[0])
+    shorter = defaults.ModelSize(SMOLLM2.weights, SMOLLM2.cache_per_token, length)
+    assert defaults.cache_bytes(3 * _GIB, shorter, 32) > 0  # the advice works
+    with pytest.raises(Failure) as hopeless:
+        defaults.cache_bytes(2 * _GIB, SMOLLM2, 32)
+    assert "--max_model_len" not in hopeless.value.message
+    advised = float(hopeless.value.message.split("memory limit to ")[1].split()[0])
+    assert defaults.cache_bytes(int((advised + 0.06) * _GIB), SMOLLM2, 32) > 0
+
+
+def test_the_environment_gives_way_to_the_users() -> None:
+    environ = {"VLLM_PORT": "tcp://10.0.0.1:80"}
+    defaults.prepare_environment(4, environ)
+    assert "VLLM_PORT" not in environ
+    assert environ["OMP_NUM_THREADS"] == "3"
+    assert environ["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
+    own = {
+        "VLLM_PORT": "5000",
+        "OMP_NUM_THREADS": "7",
+        "VLLM_CPU_OMP_THREADS_BIND": "0-3",
+        "OMP_WAIT_POLICY": "x",
+    }
+    before = dict(own)
+    defaults.prepare_environment(4, own)
+    assert before.items() <= own.items()
+
+
+@pytest.mark.parametrize(
+    "flag", ["kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override"]
+)
+def test_the_user_may_size_the_cache(flag: str) -> None:
+    assert defaults.chooses_cache({flag}, {})
+    assert defaults.chooses_cache(set(), {"VLLM_CPU_KVCACHE_SPACE": "2"})
+    assert not defaults.chooses_cache({"dtype"}, {})
+
+
+_PRINT = """
+import subprocess, sys, time
+from runtime.engines.vllm.output import OutputTail
+
+tail = OutputTail()
+with tail:
+    subprocess.run(["printf", "%s\\n", *sys.argv[1:]], check=True)
+until = time.monotonic() + 5
+while len(tail._lines) < len(sys.argv) - 1 and time.monotonic() < until:
+    time.sleep(0.01)
+print(tail.cause())
+print("direct", file=sys.stderr)
+"""
+
+
+def printed(*lines: str) -> subprocess.CompletedProcess[str]:
+    """What is made of a child process's output, taken from its real file descriptors."""
+    return subprocess.run(
+        [sys.executable, "-c", _PRINT, *lines], capture_output=True, text=True, check=True, timeout=60
+    )
+
+
+def test_the_cause_is_found_among_what_the_engine_printed() -> None:
+    done = printed(
+        "(Worker pid=1) WARNING 11-22 [utils.py:1] falling back. Exception: could not create a primitive",
+        "(Worker pid=1) ERROR 11-22 [worker.py:9] ValueError: Available memory on node 0 (0.2/3.0 GiB) "
+        "is less",
+        "(EngineCore pid=2) ERROR 11-22 [core.py:9] RuntimeError: Engine core initialization failed.",
+    )
+    assert done.stdout.splitlines()[-1] == "ValueError: Available memory on node 0 (0.2/3.0 GiB) is less"
+    # Everything was passed on, and afterwards the process writes directly again.
+    assert "could not create a primitive" in done.stderr
+    assert done.stderr.endswith("direct\n")
+
+
+def test_a_traceback_without_a_log_line_is_a_cause_too() -> None:
+    assert (
+        printed("Traceback:", "(EngineCore pid=2) OSError: no such file").stdout.strip()
+        == "OSError: no such file"
+    )
+    assert printed("nothing wrong here: Error").stdout.strip() == "None"
+
+
+def config(cache: int | None) -> SimpleNamespace:
+    return SimpleNamespace(cache_config=SimpleNamespace(kv_cache_memory_bytes=cache))
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason", "words"),
+    [
+        ("ValueError: Available memory on node 0 is less", Reason.OUT_OF_MEMORY, "--kv_cache_memory_bytes"),
+        ("OutOfMemoryError: CUDA out of memory.", Reason.OUT_OF_MEMORY, "--gpu_memory_utilization"),
+        ("RuntimeError: Insufficient space in /dev/shm: 160 MiB", Reason.OUT_OF_MEMORY, "emptyDir"),
+        ("KeyError: 'lm_head'", Reason.ENGINE_FAILED, "KeyError"),
+    ],
+)
+def test_why_the_engine_did_not_start(cause: str, reason: Reason, words: str) -> None:
+    failure = explain_start(RuntimeError("see above"), cause, config(_GIB))
+    assert failure.reason is reason
+    assert words in failure.message
+
+
+def test_an_engine_killed_by_the_kernel_was_out_of_memory() -> None:
+    error = RuntimeError("Engine core initialization failed. Failed core proc(s): {'EngineCore_0': -9}")
+    assert explain_start(error, None, config(None)).reason is Reason.OUT_OF_MEMORY
