@@ -84,6 +84,9 @@ class Admission:
             raise MalformedReview(
                 415, "UnsupportedMediaType", f"send application/json, not {request.content_type}"
             )
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            # API servers do not compress; whoever does may send 1000 times the bytes that were counted.
+            raise MalformedReview(415, "UnsupportedMediaType", "send the body uncompressed")
         review: Review | None = None
         try:
             async with asyncio.timeout(self._deadline):
@@ -137,11 +140,19 @@ class Admission:
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
 
-def make_app(admission: Admission) -> web.Application:
-    """The application; anything but POST /validate is a 4xx."""
+def make_runner(admission: Admission) -> web.AppRunner:
+    """The server, not listening yet; anything but POST /validate is a 4xx."""
     app = web.Application(client_max_size=MAX_BODY, middlewares=[admission.never_fail])
     app.router.add_post(PATH, admission.review)
-    return app
+    return web.AppRunner(
+        app,
+        handle_signals=False,
+        handler_cancellation=True,
+        shutdown_timeout=DEADLINE_SECONDS,
+        keepalive_timeout=_KEEPALIVE_SECONDS,
+        auto_decompress=False,
+        access_log=None,
+    )
 
 
 @asynccontextmanager
@@ -153,14 +164,7 @@ async def serving(
     On leaving, reviews are answered for `drain_seconds` more, each on a connection that it ends: API
     servers hold theirs open and learn from a watch that this replica is going.
     """
-    runner = web.AppRunner(
-        make_app(admission),
-        handle_signals=False,
-        handler_cancellation=True,
-        shutdown_timeout=DEADLINE_SECONDS,
-        keepalive_timeout=_KEEPALIVE_SECONDS,
-        access_log=None,
-    )
+    runner = make_runner(admission)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, ssl_context=tls).start()
