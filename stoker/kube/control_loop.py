@@ -108,7 +108,8 @@ class ControlLoop:
                 yield
             finally:
                 self.queue.shut_down()
-                await asyncio.wait(tasks, timeout=self._grace)
+                synced = all(informer.synced.is_set() for informer in self._informers)
+                await asyncio.wait(tasks, timeout=self._grace if synced else 0)
                 for task in tasks:
                     task.cancel()
 

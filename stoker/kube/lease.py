@@ -28,6 +28,7 @@ from stoker.kube.verbs import Client
 log = structlog.get_logger()
 
 _RELEASE_SECONDS = 2.0
+_A_MOMENT = 0.001  # less time than that is none: sleeping it may take no time at all
 
 
 class LeaderLost(Exception):
@@ -113,7 +114,7 @@ class LeaderLease:
 
     async def _keep(self) -> None:
         """Renew until the Lease is seen to be another's, or cannot be renewed in time."""
-        while self._left() > 0 and _holder(self._record) == self._config.identity:
+        while self._left() > _A_MOMENT and _holder(self._record) == self._config.identity:
             await asyncio.sleep(min(self._config.retry_period, self._left()))
             await self._attempt(min(self._config.call_timeout, self._left()))
         self._renewed_at = None

@@ -36,7 +36,7 @@ class QueueModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = looptime.new_event_loop(start=0, end=10**9)
+        self.loop = looptime.new_event_loop(start=0, end=10**9, noop_cycles=0)
         self.metrics = Depths()
         self.queue: WorkQueue[str] = WorkQueue("q", self.metrics)
         self.waiting: dict[str, float] = {}  # since when
