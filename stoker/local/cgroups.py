@@ -25,6 +25,7 @@ from stoker.local.failures import LocalError
 ROOT = Path("/sys/fs/cgroup")
 _NEEDED = ("cpu", "cpuacct", "cpuset", "memory", "pids")
 _NEEDED_V2 = ("cpu", "cpuset", "memory", "pids")
+_LEAF = "init"  # v2: where the node's first processes are
 _EMPTY_WITHIN = 20.0  # seconds that killed processes get to go away
 
 
@@ -126,7 +127,7 @@ def mount_inside(hierarchies: Iterable[Hierarchy], *, v2: bool) -> None:
     """In the node's namespaces, over a fresh /sys: mount what the node sees of its control groups."""
     if v2:
         _run("mount", "-t", "cgroup2", "cgroup2", str(ROOT))
-        _hand_out_v2()
+        hand_out(ROOT)
         return
     _run("mount", "-t", "tmpfs", "-o", "mode=755", "cgroup", str(ROOT))
     for hierarchy in hierarchies:
@@ -179,18 +180,38 @@ def _inherited(folder: Path, top: Path, setting: str) -> str:
     return value
 
 
-def _hand_out_v2() -> None:
-    leaf = ROOT / "init"
+def move_to_leaf(pid: int) -> None:
+    """v2, from outside: move the parent of the node's process 1 out of the folder above the pods'.
+
+    Inside it shows as process 0, which nobody there can move.
+    """
+    own = Path(f"/proc/{pid}/cgroup").read_text().rpartition("::")[2].strip()
+    leaf = ROOT / own.lstrip("/") / _LEAF
     leaf.mkdir(exist_ok=True)
-    for pid in (ROOT / "cgroup.procs").read_text().split():
-        with contextlib.suppress(ProcessLookupError):
-            (leaf / "cgroup.procs").write_text(pid)
-    have = (ROOT / "cgroup.controllers").read_text().split()
+    (leaf / "cgroup.procs").write_text(str(pid))
+
+
+def hand_out(root: Path, timeout: float = 10.0) -> None:
+    """v2, inside: empty the root folder of processes, then let its children have controllers."""
+    have = (root / "cgroup.controllers").read_text().split()
     if missing := [controller for controller in _NEEDED_V2 if controller not in have]:
         raise missing_controllers(missing)
-    (ROOT / "cgroup.subtree_control").write_text(
-        " ".join(f"+{controller}" for controller in _handed_out(have))
-    )
+    leaf = root / _LEAF
+    leaf.mkdir(exist_ok=True)
+    deadline = time.monotonic() + timeout
+    while pids := (root / "cgroup.procs").read_text().split():
+        for pid in pids:
+            # 0 is the parent outside, which `move_to_leaf` takes care of.
+            if pid != "0":
+                with contextlib.suppress(ProcessLookupError):
+                    (leaf / "cgroup.procs").write_text(pid)
+        if time.monotonic() > deadline:
+            raise LocalError(
+                f"Processes {pids} stay in the node's control group.", "Run `stoker down`, then `stoker up`."
+            )
+        time.sleep(0.01)
+    enable = " ".join(f"+{controller}" for controller in _handed_out(have))
+    (root / "cgroup.subtree_control").write_text(enable)
 
 
 def _handed_out(have: Iterable[str]) -> list[str]:

@@ -21,7 +21,7 @@ from stoker.local.home import Home, cache_from, home_from
 from stoker.local.kubectl import Kubectl
 from stoker.local.progress import Progress
 from stoker.local.readiness import ComponentState
-from stoker.local.record import DEFAULT_DOMAIN, Record
+from stoker.local.record import Record
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def up(config: ClusterConfig, progress: Progress) -> Record:
         if known and readiness.alive(known.pid):
             return _finish(config, _asked(config, known, mode), progress)
         _check(config)
-        started = _start(config, mode, progress)
+        started = _start(config, mode, known, progress)
         try:
             return _finish(config, started, progress)
         except KeyboardInterrupt:
@@ -156,7 +156,7 @@ def _check(config: ClusterConfig) -> None:
                 )
 
 
-def _start(config: ClusterConfig, mode: str, progress: Progress) -> Record:
+def _start(config: ClusterConfig, mode: str, crashed: Record | None, progress: Progress) -> Record:
     names = programs.NODE if mode == "node" else programs.CONTROL_PLANE
     paths = programs.ensure(names, progress)
     _remove(config.home, progress, quiet=True)
@@ -166,7 +166,9 @@ def _start(config: ClusterConfig, mode: str, progress: Progress) -> Record:
             started = full_node.start(config.home, config.cache, config.source, paths, progress)
         else:
             started = plane.start(config.home, paths, progress)
-        started = started.asked(config.gpus or 0, config.domain or DEFAULT_DOMAIN)
+        if crashed:
+            started = started.asked(crashed.gpus, crashed.domain)
+        started = started.asked(config.gpus, config.domain)
         # From here on `down` and `status` know it, even if this process is killed.
         started.save(config.home)
         if mode == "node":

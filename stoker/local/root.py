@@ -79,6 +79,8 @@ def start(plan_file: str) -> str:
     command = ["unshare", *_NAMESPACES, "--propagation", "private", "--fork", "--kill-child", "--mount-proc"]
     process = _spawn([*delegated, *command, *inner], Path(plan.node_log), folders)
     _wait_for_namespace(process)
+    if hierarchies is None:
+        cgroups.move_to_leaf(process.pid)
     network.hand_over(plan.identity, process.pid)
     return json.dumps({"pid": process.pid})
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stoker.local.cgroups import Hierarchy, is_v2, make_v1, parse_hierarchies
+from stoker.local.cgroups import Hierarchy, hand_out, is_v2, make_v1, parse_hierarchies
 from stoker.local.failures import LocalError
 
 OWN = """9:name=systemd:/
@@ -65,3 +65,25 @@ def test_a_new_cpuset_gets_what_the_nearest_filled_one_has(tmp_path: Path) -> No
         (folder / "cpuset.cpus").write_text(cpus + "\n")
     assert make_v1("node", [Hierarchy("cpuset", tmp_path, own)]) == [own / "node"]
     assert (own / "node" / "cpuset.cpus").read_text() == "1"
+
+
+def unified(folder: Path, controllers: str, processes: str = "") -> Path:
+    (folder / "cgroup.controllers").write_text(controllers)
+    (folder / "cgroup.procs").write_text(processes)
+    return folder
+
+
+def test_v2_gives_pods_the_controllers_that_a_kubelet_checks(tmp_path: Path) -> None:
+    hand_out(unified(tmp_path, "cpuset cpu io memory hugetlb pids rdma misc\n"))
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpuset +cpu +io +memory +hugetlb +pids"
+
+
+def test_v2_without_delegated_memory_says_so(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="memory"):
+        hand_out(unified(tmp_path, "cpuset cpu pids\n"))
+
+
+def test_v2_waits_for_the_process_that_only_the_outside_can_move(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="'0'"):
+        hand_out(unified(tmp_path, "cpuset cpu memory pids\n", "0\n"), timeout=0.05)
+    assert not (tmp_path / "cgroup.subtree_control").exists()
