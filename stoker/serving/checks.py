@@ -15,6 +15,9 @@ from stoker.serving.merge import is_extended
 from stoker.serving.problems import FieldProblem, child, duplicate, invalid, required, shown
 from stoker.serving.reading import Object
 
+_NO_DOWNLOAD = (
+    "nothing is downloaded to /mnt/models yet; name the model in args, by --model_id for huggingface"
+)
 # Serving without these would be something else than what was asked for.
 _REFUSED_SPEC = {
     "transformer": "Stoker does not run transformers; let a container of the predictor do its work",
@@ -23,14 +26,14 @@ _REFUSED_SPEC = {
 }
 _REFUSED_PREDICTOR = {
     "name": "it distinguishes the entries of spec.canary, which Stoker does not have",
-    "storageUris": "Stoker does not download to volumes yet; name the model by --model_id, or mount a volume",
+    "storageUris": _NO_DOWNLOAD,
     "workerSpec": "a predictor's pods do not span several nodes yet",
     "ephemeralContainers": "they are added to running pods, never to a template",
     "activeDeadlineSeconds": "a Deployment's pods have none",
 }
 _REFUSED_MODEL = {
-    "storageUri": "Stoker does not download to /mnt/models yet; name the model by --model_id in args",
-    "storage": "Stoker does not download to /mnt/models yet; name the model by --model_id in args",
+    "storageUri": _NO_DOWNLOAD,
+    "storage": _NO_DOWNLOAD,
     "confidential": "Stoker does not run confidential models",
 }
 

@@ -92,7 +92,7 @@ def _fill(text: str, values: Values, path: str, problems: list[FieldProblem]) ->
             return match.group()
         return value
 
-    return _PLACEHOLDER.sub(value_of, text)
+    return _PLACEHOLDER.sub(value_of, text) if "{{" in text else text
 
 
 def _reference(match: re.Match[str]) -> Reference:

@@ -161,7 +161,7 @@ REFUSED = [
     ),
     (
         "surge in words",
-        isvc(deploymentStrategy={"rollingUpdate": {"maxSurge": "1"}}),
+        isvc(deploymentStrategy={"rollingUpdate": {"maxSurge": "one"}}),
         "spec.predictor.deploymentStrategy.rollingUpdate.maxSurge",
         "should match",
     ),
