@@ -40,14 +40,13 @@ def bad_inference_service(name: str = "bad", namespace: str = "default") -> Obje
     made = inference_service(name, namespace)
     model = made["spec"]["predictor"]["model"]
     model["args"] += ["--modle_name=typo"]
-    model["resources"]["requests"]["memory"] = "8Gi"
-    made["spec"]["predictor"] |= {"minReplicas": 3, "maxReplicas": 2}
+    model["resources"]["requests"] |= {"cpu": "4", "memory": "8Gi"}
     return made
 
 
 BAD_FIELDS = {
-    "spec.predictor.maxReplicas",
     "spec.predictor.model.args[2]",
+    "spec.predictor.model.resources.requests.cpu",
     "spec.predictor.model.resources.requests.memory",
 }
 
