@@ -34,6 +34,7 @@ from stoker.kube.events import EventRecorder
 from stoker.kube.resource import CONTROLLER_REVISIONS, Key, Object, key_of
 from stoker.kube.verbs import Client
 from stoker.serving import names
+from stoker.serving.children import HAND_OVER_ANNOTATION
 from stoker.serving.settings import Settings
 from stoker.serving.status import Situation, SpecProblem, judge
 
@@ -208,7 +209,6 @@ def _traffic_has_moved(situation: Situation) -> bool:
 
 
 def _differs(live: Object, wanted: Object) -> bool:
-    """Whether to apply: something wanted is otherwise, or an annotation of ours has to go."""
+    """Whether to apply: something wanted is otherwise, or the mark of a hand-over that ended has to go."""
     mine, theirs = (each["metadata"].get("annotations") or {} for each in (wanted, live))
-    stale = any(name.startswith("stoker.dev/") and name not in mine for name in theirs)
-    return stale or not covers(live, wanted)
+    return (HAND_OVER_ANNOTATION in theirs.keys() - mine.keys()) or not covers(live, wanted)

@@ -9,7 +9,7 @@ import structlog
 
 from controller.caches import View
 from stoker.kube.resource import CONTROLLER_REVISIONS, DEPLOYMENTS, Object
-from stoker.serving.api import InferenceService, ServingRuntime, parse_runtime
+from stoker.serving.api import InferenceService, ServingRuntime, parse_runtime, read_inference_service
 from stoker.serving.problems import Invalid
 from stoker.serving.render import inputs_of, render
 from stoker.serving.revisions import (
@@ -49,7 +49,7 @@ def find_target(view: View, isvc: InferenceService, invalid: Invalid | None, set
     stored = {each.name: each for obj in controlled if (each := parse_revision(obj)) is not None}
     if invalid is not None:
         return Target(_last(stored, view), stored, SpecProblem(INVALID, str(invalid)))
-    found = choose_revision(stored.values(), lambda inputs: _inputs_now(isvc, inputs))
+    found = choose_revision(stored.values(), lambda inputs: _inputs_now(isvc, inputs), _restated)
     if found is not None:
         return Target(found, stored)
     try:
@@ -62,6 +62,14 @@ def find_target(view: View, isvc: InferenceService, invalid: Invalid | None, set
 
 def _inputs_now(isvc: InferenceService, stored: Object) -> Object:
     return inputs_of(isvc, stored.get("labels") or (), stored.get("annotations") or ())
+
+
+def _restated(stored: Object) -> Object:
+    """Stored inputs, as this release would have stored them."""
+    metadata = {name: stored.get(name) or {} for name in ("labels", "annotations")}
+    spec = {"predictor": stored.get("predictor") or {}}
+    isvc, _ = read_inference_service({"metadata": {"name": "stored", **metadata}, "spec": spec})
+    return _inputs_now(isvc, stored)
 
 
 def _render(view: View, isvc: InferenceService, stored: dict[str, Revision], settings: Settings) -> Revision:

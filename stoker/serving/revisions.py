@@ -92,14 +92,20 @@ def parse_revision(obj: Object) -> Revision | None:
     return Revision(metadata["name"], number, inputs, template, runtime, metadata.get("uid") or "")
 
 
-def choose_revision(revisions: Iterable[Revision], inputs_now: Callable[[Object], Object]) -> Revision | None:
+def choose_revision(
+    revisions: Iterable[Revision],
+    inputs_now: Callable[[Object], Object],
+    restated: Callable[[Object], Object] = lambda stored: stored,
+) -> Revision | None:
     """The newest stored revision with today's inputs; None where they are new.
 
     `inputs_now(stored)` gives the InferenceService's inputs now, with values for the labels and annotations
     that the stored ones used. No runtime is asked: it may have been edited or deleted since.
+    `restated(stored)` gives the stored inputs as they would be stored today: another release may leave
+    out a field, or write a value in another way, and that must roll nothing.
     """
     newest_first = sorted(revisions, key=lambda revision: -revision.number)
-    return next((each for each in newest_first if inputs_now(each.inputs) == each.inputs), None)
+    return next((each for each in newest_first if inputs_now(each.inputs) == restated(each.inputs)), None)
 
 
 def next_number(revisions: Iterable[Revision], names_in_use: Iterable[str]) -> int:

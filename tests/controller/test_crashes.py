@@ -12,8 +12,8 @@ from tests.controller.world import World
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
 # Writes of a create and of an update; at least as many as the reference run makes.
-CREATE_WRITES = 6
-UPDATE_WRITES = 10
+CREATE_WRITES = 5
+UPDATE_WRITES = 8
 
 
 async def crash(world: World, name: str, revision: int, at: int, after_commit: bool) -> bool:
