@@ -11,13 +11,15 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from stoker.local.failures import LocalError, no_go
 from stoker.local.programs import KUBERNETES_RELEASE, MODULES, Program
-from stoker.local.progress import Progress
+from stoker.local.progress import Bar, Progress
 
 _LDFLAGS = f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES_RELEASE}"
 _DISK_NEEDED = 6_000_000_000  # bytes: module cache, build cache and the binaries
@@ -71,40 +73,56 @@ def fetch_tool(name: str, cache: Path, progress: Progress, environ: Mapping[str,
 def _build_one(
     go: Path, program: Program, target: Path, progress: Progress, environ: Mapping[str, str]
 ) -> None:
-    environment = {
-        **environ,
-        "CGO_ENABLED": "0",
-        "GOTOOLCHAIN": "local",
-        "GOFLAGS": "-mod=readonly",
-        "GOWORK": "off",
-    }
-    module = MODULES / program.module
-    packages = subprocess.run(
-        [go, "list", "-deps", program.package],
-        cwd=module, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if packages.returncode:
-        raise _build_failed(program, packages.stderr)
+    # GOTOOLCHAIN=local: never another Go, fetched through the proxy behind our back.
+    flags = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
+    run = _GoCommand(go, program, {**environ, **flags})
+    packages = run("  modules", run.modules(), "list", "-deps", program.package, progress=progress)
     partial = target / f".{program.name}.{os.getpid()}"
-    command: list[str | Path] = [go, "build", "-v", "-trimpath", "-ldflags", _LDFLAGS]
-    command += ["-o", partial, program.package]
-    said: list[str] = []
-    with progress.bar(f"  {program.name}", len(packages.stdout.splitlines())) as bar:
-        running = subprocess.Popen(command, cwd=module, env=environment, stderr=subprocess.PIPE, text=True)
-        try:
-            for line in running.stderr or ():
-                said.append(line)
-                bar.advance(1, line.strip())
-        finally:
-            # Ctrl-C: the compiler must not go on behind the back of whoever stopped it.
-            if running.poll() is None and sys.exc_info()[0] is not None:
+    arguments = ["build", "-v", "-trimpath", "-ldflags", _LDFLAGS, "-o", str(partial), program.package]
+    try:
+        run(f"  {program.name}", len(packages.splitlines()), *arguments, progress=progress)
+        partial.replace(target / program.name)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _GoCommand:
+    """The go command in the module of one program."""
+
+    go: Path
+    program: Program
+    environment: Mapping[str, str]
+
+    def modules(self) -> int:
+        """How many modules a build may have to download."""
+        text = (MODULES / self.program.module / "go.mod").read_text()
+        return len(re.findall(r"^(?:require)?\s+\S+ v\S+", text, re.MULTILINE))
+
+    def __call__(self, title: str, total: int, *arguments: str, progress: Progress) -> str:
+        """Run it; each line that it says about its work is a part of `total`. Returns its output."""
+        command, folder, said = [str(self.go), *arguments], MODULES / self.program.module, [""]
+        with tempfile.TemporaryFile("w+") as output, ExitStack() as shown:
+            bar: Bar | None = None
+            running = subprocess.Popen(
+                command, cwd=folder, env=self.environment, stdout=output, stderr=subprocess.PIPE, text=True
+            )
+            try:
+                for line in running.stderr or ():
+                    said.append(line)
+                    # Nothing to download: no bar for it.
+                    bar = bar or shown.enter_context(progress.bar(title, total))
+                    bar.advance(1, line.strip())
+                code = running.wait()
+            finally:
+                # Ctrl-C: the compiler must not go on behind the back of whoever stopped it.
                 running.terminate()
-            code = running.wait()
-            if code:
-                partial.unlink(missing_ok=True)
-    if code:
-        raise _build_failed(program, "".join(said[-20:]))
-    partial.replace(target / program.name)
+                running.wait()
+            output.seek(0)
+            printed = output.read()
+        if code:
+            raise _build_failed(self.program, "".join(said[-20:]))
+        return printed
 
 
 def _built(program: Program, target: Path, environ: Mapping[str, str]) -> bool:
