@@ -23,8 +23,9 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.config import load_incluster_config, load_kube_config
 from kubernetes_asyncio.config.kube_config import KubeConfigLoader
 
+from stoker.kube.calls import Calls, Request
 from stoker.kube.errors import ApiError, ConfigInvalid, ConnectionFailed
-from stoker.kube.verbs import Client, ObjectList, Request
+from stoker.kube.verbs import Client, ObjectList
 from stoker.kube.watching import WatchEvent
 
 __all__ = [
@@ -69,11 +70,11 @@ async def connect(config: ConnectionConfig) -> AsyncIterator[Client]:
         api.user_agent = config.user_agent
         if _is_loopback(configuration.host):
             _ignore_proxy_variables(api)
-        yield Client(_KubernetesTransport(api, credentials), config.field_manager)
+        yield Client(Calls(_KubernetesTransport(api, credentials)), config.field_manager)
 
 
 class _KubernetesTransport:
-    """`stoker.kube.verbs.Transport` over kubernetes_asyncio's ApiClient."""
+    """`stoker.kube.calls.Transport` over kubernetes_asyncio's ApiClient."""
 
     def __init__(self, api: ApiClient, credentials: _Credentials) -> None:
         self._api = api

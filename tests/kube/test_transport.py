@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import structlog
 
+from stoker.kube import calls, verbs
 from stoker.kube import client as client_module
-from stoker.kube import verbs
 from stoker.kube.client import ApiError, Client, ConfigInvalid, ConnectionConfig, ConnectionFailed, connect
 from stoker.kube.informer import WATCH_SECONDS
 from stoker.kube.resource import CONFIG_MAPS, Key
@@ -42,7 +42,7 @@ UNWELL = answer(503, "<html>", Retry_After="0.01")
 
 
 async def call(client: Client, verb: str) -> Any:
-    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+    ways: dict[str, Callable[[], Awaitable[Any]]] = {
         "get": lambda: client.get(CONFIG_MAPS, KEY),
         "list": lambda: client.list(CONFIG_MAPS),
         "create": lambda: client.create(CONFIG_MAPS, ONE),
@@ -51,7 +51,7 @@ async def call(client: Client, verb: str) -> Any:
         "replace": lambda: client.replace(CONFIG_MAPS, ONE),
         "delete": lambda: client.delete(CONFIG_MAPS, KEY),
     }
-    return await calls[verb]()
+    return await ways[verb]()
 
 
 METHODS = {
@@ -164,7 +164,7 @@ async def test_nobody_listens(tmp_path: Path) -> None:
 async def test_every_call_ends(
     client: Client, scripted: FaultServer, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verbs, "_CALL_SECONDS", 0.05)
+    monkeypatch.setattr(calls, "_CALL_SECONDS", 0.05)
     scripted.plan(METHODS[verb], "", hang(), forever=True)
     with pytest.raises(ConnectionFailed, match=r": \S"):
         await call(client, verb)
@@ -292,7 +292,7 @@ async def test_a_pod_s_token_is_read_anew_each_minute(
     monkeypatch.setattr("kubernetes_asyncio.config.incluster_config.SERVICE_CERT_FILENAME", str(authority))
     monkeypatch.setattr(client_module, "_TOKEN_FILE", str(token))
     async with connect(ConnectionConfig()) as client:
-        transport: Any = client._transport
+        transport: Any = client._calls._transport
         transport._api.configuration.host = scripted.url
         scripted.plan("GET", "", answer(200, ONE), forever=True)
         await client.get(CONFIG_MAPS, KEY)
