@@ -61,6 +61,16 @@ def test_load_puts_changed_code_into_the_cluster(cluster: Cluster) -> None:
     assert "reconcile" in cluster.stoker("logs", "controller") or cluster.stoker("logs", "controller")
 
 
+def stoker(env: dict[str, str], *args: str) -> None:
+    """Run the stoker command for another home; what it printed is in the failure."""
+    done = subprocess.run(
+        [str(STOKER), *args], env=env, timeout=240, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (
+        f"stoker {' '.join(args)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    )
+
+
 def leftovers(mark: str) -> list[str]:
     """Processes, mounts, links and cgroups that carry the mark in their name."""
     commands = {
@@ -86,7 +96,7 @@ def test_a_second_cluster_beside_the_first_leaves_nothing(cluster: Cluster, tmp_
         "\n"
     )
     try:
-        subprocess.run([str(STOKER), "up"], env=env, check=True, timeout=240, capture_output=True)
+        stoker(env, "up")
         second = Cluster(environment(home))
         assert second.env["INGRESS_HOST"] != cluster.env["INGRESS_HOST"]
         node = second.get("nodes")["items"][0]
@@ -94,7 +104,7 @@ def test_a_second_cluster_beside_the_first_leaves_nothing(cluster: Cluster, tmp_
         # It crashed: its node's processes are gone without a word.
         subprocess.run(["pkill", "-KILL", "-f", f"kubelet.*{home}"], check=False)
     finally:
-        subprocess.run([str(STOKER), "down"], env=env, check=True, timeout=120, capture_output=True)
+        stoker(env, "down")
     assert leftovers(str(home)) == []
     assert (
         subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout.count("\n")
@@ -108,9 +118,7 @@ def test_control_plane_only(tmp_path: Path) -> None:
     """The API server with Stoker's programs as processes: admission and status work, no node is there."""
     env = {**os.environ, "STOKER_HOME": str(tmp_path / "plane")}
     try:
-        subprocess.run(
-            [str(STOKER), "up", "--control-plane-only"], env=env, check=True, timeout=120, capture_output=True
-        )
+        stoker(env, "up", "--control-plane-only")
         plane = Cluster(environment(tmp_path / "plane"))
         with pytest.raises(AssertionError, match=r"spec\.predictor\.model\.modelFormat\.name"):
             plane.apply(inference_service("wrong", model={"modelFormat": {"name": "hugingface"}}))
@@ -118,7 +126,7 @@ def test_control_plane_only(tmp_path: Path) -> None:
         plane.wait("a status", lambda: plane.condition("right").get("reason"))
         assert plane.get("deployments", "right-predictor-00001")
     finally:
-        subprocess.run([str(STOKER), "down"], env=env, check=True, timeout=60, capture_output=True)
+        stoker(env, "down")
     assert leftovers(str(tmp_path)) == []
 
 
