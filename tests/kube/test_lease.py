@@ -360,7 +360,7 @@ def test_never_two_leaders(seed: int) -> None:
         loop.close()
 
 
-QUICK = {"duration": 6.0, "renew_deadline": 4.0, "retry_period": 0.1}
+QUICK = {"duration": 8.0, "renew_deadline": 6.0, "retry_period": 0.1}
 
 
 @pytest.mark.apiserver
