@@ -122,17 +122,29 @@ def _layer() -> bytes:
 def pause_program() -> bytes:
     """A static x86-64 ELF program that sleeps for ever, the sandbox's process 1.
 
-    So small that no compiler is needed: one loadable segment with `again: pause(); goto again`.
+    So small that no compiler is needed. Where a pod's containers share its process namespace it
+    inherits their orphans; ignoring SIGCHLD makes the kernel reap them.
     """
     base, headers = 0x400000, 64 + 56
-    code = b"\xb8\x22\x00\x00\x00" + b"\x0f\x05" + b"\xeb\xf7"  # mov eax, SYS_pause; syscall; jmp -9
-    size = headers + len(code)
+    code = (
+        b"\xb8\x0d\x00\x00\x00"  # mov eax, SYS_rt_sigaction
+        b"\xbf\x11\x00\x00\x00"  # mov edi, SIGCHLD
+        b"\x48\x8d\x35\x13\x00\x00\x00"  # lea rsi, [rip + 19]: the action below
+        b"\x31\xd2"  # xor edx, edx
+        b"\x41\xba\x08\x00\x00\x00"  # mov r10d, 8: bytes in a signal set
+        b"\x0f\x05"  # syscall
+        b"\xb8\x22\x00\x00\x00"  # again: mov eax, SYS_pause
+        b"\x0f\x05"  # syscall
+        b"\xeb\xf7"  # jmp again
+    )
+    ignore = struct.pack("<QQQQ", 1, 0, 0, 0)  # handler SIG_IGN, no flags, restorer or mask
+    size = headers + len(code) + len(ignore)
     identity = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
     header = identity + struct.pack(
         "<HHIQQQIHHHHHH", 2, 62, 1, base + headers, 64, 0, 0, 64, 56, 1, 64, 0, 0
     )  # fmt: skip
     segment = struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 0x1000)
-    return header + segment + code
+    return header + segment + code + ignore
 
 
 def _add_folder(archive: tarfile.TarFile, name: str, mode: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import signal
 import subprocess
 import tarfile
 import time
@@ -68,6 +69,9 @@ def test_the_pause_program_sleeps_until_it_is_killed(tmp_path: Path) -> None:
         time.sleep(0.2)
         still_there = process.poll() is None
         usage = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        status = Path(f"/proc/{process.pid}/status").read_text()
         process.kill()
     assert still_there
     assert int(usage[11]) + int(usage[12]) <= 2, "it waits in the kernel, it does not spin"
+    ignored = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:")), 16)
+    assert ignored >> (signal.SIGCHLD - 1) & 1, "orphans of a shared process namespace are reaped"
