@@ -81,9 +81,10 @@ class Program:
         address = await stack.enter_async_context(
             serving(self.admission, options.host, options.port, tls=self.tls.context, drain_seconds=drain)
         )
-        if options.register:
-            self.keeper.registrar = Registrar(self.client, options.reach(address[1]), address, _now)
-            self.keeper.wake()
+        self.keeper.registrar = Registrar(
+            self.client, options.reach(address[1]), address, clock=_now, writes=options.register
+        )
+        self.keeper.wake()
 
     def _triggers(self) -> list[Informer]:
         """One Secret and one registration: watched by name, which is all that the role allows."""
@@ -93,10 +94,8 @@ class Program:
             namespace=self.options.namespace,
             field_selector=f"metadata.name={SECRET}",
         )
-        watched = [secret]
-        if self.options.register:
-            name = f"metadata.name={registration.NAME}"
-            watched.append(Informer(self.client, VALIDATING_WEBHOOK_CONFIGURATIONS, field_selector=name))
+        name = f"metadata.name={registration.NAME}"
+        watched = [secret, Informer(self.client, VALIDATING_WEBHOOK_CONFIGURATIONS, field_selector=name)]
         for informer in watched:
             informer.on_change(self.keeper.wake)
         return watched

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -75,7 +75,7 @@ class Keeper:
         metrics: Metrics,
     ) -> None:
         self._store = store
-        self._tls = tls
+        self.tls = tls
         self._names = names
         self._lifetimes = lifetimes
         self._clock = clock
@@ -86,7 +86,7 @@ class Keeper:
         self.served = asyncio.Event()
         """Set once there is a certificate to serve."""
         self.registrar: Registrar | None = None
-        """Set once TLS is served; without one, somebody else registers the webhook."""
+        """Set once TLS is served. Until then no new authority signs: it is not known what clients trust."""
 
     def wake(self, *_: object) -> None:
         """Look again soon: the Secret or the registration changed."""
@@ -94,10 +94,10 @@ class Keeper:
 
     def problems(self) -> list[str]:
         """Why no API server would trust this replica now; empty where all is well."""
-        if self._tls.leaf is None:
+        if self.tls.leaf is None:
             return ["no certificate yet"]
-        if not self._tls.leaf.certificate.valid_at(self._clock()):
-            return [f"the certificate is not valid now: it ends {self._tls.leaf.certificate.expires}"]
+        if not self.tls.leaf.certificate.valid_at(self._clock()):
+            return [f"the certificate is not valid now: it ends {self.tls.leaf.certificate.expires}"]
         return []
 
     async def run(self) -> None:
@@ -132,14 +132,14 @@ class Keeper:
         self._metrics.certificates_live(held)
         if self.registrar and held.leaf:
             await self.registrar.register(live, held.bundle, held.leaf.certificate)
-        due = next_due(held, self._lifetimes, self._registered(held), self._names)
+        due = next_due(held, self._lifetimes, self._registered(), self._names)
         return max(SHORTEST_WAIT, min(LONGEST_WAIT, due - self._clock()))
 
     async def _settle(self) -> Held:
         """What the Secret holds once nothing is due any more."""
         for _ in range(_ROUNDS):
             held, now = await self._store.read(), self._clock()
-            step = plan(held, now, self._lifetimes, self._registered(held), self._names)
+            step = plan(held, now, self._lifetimes, self._registered(), self._names)
             if held is not None and step is Step.KEEP:
                 return held
             if held is None and self._held and self._held.authority.certificate.valid_at(now):
@@ -158,14 +158,11 @@ class Keeper:
             step, held, now, lifetimes=self._lifetimes, names=self._names, randomness=self._randomness
         )
 
-    def _registered(self, held: Held | None) -> dict[str, datetime]:
-        if self.registrar:
-            return dict(self.registrar.since)
-        # Whoever registers the webhook reads the Secret and is taken to have done so at once.
-        return {one.fingerprint: one.made for one in held.trusted} if held else {}
+    def _registered(self) -> Mapping[str, datetime]:
+        return self.registrar.since if self.registrar else {}
 
     def _serve(self, held: Held) -> None:
-        if held.leaf and self._tls.serve(held.leaf):
+        if held.leaf and self.tls.serve(held.leaf):
             self.served.set()
             certificate = held.leaf.certificate
             log.info("serving a certificate", names=sorted(certificate.names), ends=str(certificate.expires))

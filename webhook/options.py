@@ -107,7 +107,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="[NAMESPACE/]NAME",
         help="register through this Service",
     )
-    add("--register", action=argparse.BooleanOptionalAction, default=True, help="keep the registration")
+    add(
+        "--register", action=argparse.BooleanOptionalAction, default=True, help="no: somebody else applies it"
+    )
     add("--health-port", type=int, default=8081, help="/healthz, /readyz, /metrics; 0: any free port")
     add("--log-format", choices=["json", "console"])
     add("--settings-file", type=Path, metavar="FILE", help="YAML of settings; absent: defaults")

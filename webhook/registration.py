@@ -119,13 +119,20 @@ class Registrar:
     """Keeps the live registration as it should be, and knows since when it has trusted which authority."""
 
     def __init__(
-        self, client: Client, reach: Reach, local: tuple[str, int], clock: Callable[[], datetime]
+        self,
+        client: Client,
+        reach: Reach,
+        local: tuple[str, int],
+        *,
+        clock: Callable[[], datetime],
+        writes: bool = True,
     ) -> None:
-        """`local`: host and port where this process serves TLS."""
+        """`local`: host and port where this process serves TLS. Without `writes` it only looks."""
         self._client = client
         self._reach = reach
         self._local = local
         self._clock = clock
+        self._writes = writes
         self._since: dict[str, datetime] = {}
 
     @property
@@ -149,6 +156,8 @@ class Registrar:
 
         Raises NotServed where the webhook does not serve `leaf` yet, ApiError, ConnectionFailed.
         """
+        if not self._writes:
+            return False
         wanted = registration(self._reach, bundle, await self._owner())
         if live is not None and covers(live, wanted):
             return False
