@@ -47,8 +47,9 @@ class Tokenizer(Protocol):
         """A new answer's text."""
 
 
-# Tokens that one character can be spread over: a byte each, and room for the model's mistakes.
-_LONGEST_CHARACTER = 8
+_INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
+_LONGEST_INCOMPLETE = 3  # bytes of a character of which one is missing
+_LONGEST_WINDOW = 256  # tokens; a model that says nothing but broken characters is taken at its word
 
 
 class HubTokenizer:
@@ -94,39 +95,44 @@ class HubTokenizer:
 class HubTextStream:
     """Text of a growing answer, by decoding a short window of its last tokens again.
 
-    A token's text can depend on the one before it, and a character can be spread over several tokens, so the
-    window starts before the last text that was given out and ends unsaid while it ends inside a character.
+    A token's text can depend on the one before it, so the window starts with tokens whose text was given out
+    already. A character can be spread over several tokens; until it is complete it decodes to replacement
+    characters, which are held back.
     """
 
     def __init__(self, tokenizer: HubTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._ids: list[int] = []
-        self._said = ""  # text of the window's tokens before `_read`
-        self._read = 0
+        self._ids: list[int] = []  # the window
+        self._context = 0  # so many of its tokens are only there for those after them
+        self._said = 0  # so many characters of its text were given out
 
     def push(self, token_ids: Sequence[int]) -> str:
         """The text that these tokens add."""
         self._ids.extend(token_ids)
         text = self._tokenizer.decode(self._ids)
-        unsaid = len(self._ids) - self._read
-        if text.endswith("\N{REPLACEMENT CHARACTER}") and unsaid < _LONGEST_CHARACTER:
-            return ""
-        new = text[len(self._said) :]
-        if not new:
-            # Special tokens have no text: forget all but the last few, or the window would only grow.
-            del self._ids[self._read : -_LONGEST_CHARACTER]
-            return ""
-        del self._ids[: self._read]
-        self._read = len(self._ids)
-        self._said = self._tokenizer.decode(self._ids)
+        held = min(len(text) - len(text.rstrip(_INCOMPLETE)), _LONGEST_INCOMPLETE)
+        if len(self._ids) > _LONGEST_WINDOW:
+            held = 0
+        new = text[self._said : len(text) - held]
+        self._said = max(self._said, len(text) - held)
+        if held == 0:
+            self._move(bool(new))
         return new
 
     def flush(self) -> str:
         """The rest, with a replacement character where the answer ended inside a character."""
-        text = self._tokenizer.decode(self._ids)
-        new = text[len(self._said) :]
-        self._ids, self._said, self._read = [], "", 0
+        new = self._tokenizer.decode(self._ids)[self._said :]
+        self._ids, self._context, self._said = [], 0, 0
         return new
+
+    def _move(self, spoke: bool) -> None:
+        """Drops what the next tokens do not need: the old context, or special tokens that said nothing."""
+        if spoke:
+            del self._ids[: self._context]
+            self._context = len(self._ids)
+            self._said = len(self._tokenizer.decode(self._ids))
+        else:
+            del self._ids[self._context :]
 
 
 def _template_problem(error: Exception) -> str:

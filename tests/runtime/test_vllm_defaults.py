@@ -16,11 +16,11 @@ _GIB = 1 << 30
 SMOLLM2 = defaults.ModelSize(weights=269 * 10**6, cache_per_token=23_040, max_model_len=8192)
 
 
-@pytest.mark.parametrize("gib", [3.5, 4, 6, 8, 64])
+@pytest.mark.parametrize("gib", [3, 4, 6, 8, 64])
 def test_the_cache_leaves_room_in_the_container(gib: float) -> None:
     cache = defaults.cache_bytes(int(gib * _GIB), SMOLLM2, 32)
     assert cache >= SMOLLM2.cache_per_token * SMOLLM2.max_model_len  # one whole sequence fits
-    assert cache + 2.4 * _GIB + SMOLLM2.weights < gib * _GIB * 0.95
+    assert cache + 2.0 * _GIB + SMOLLM2.weights < gib * _GIB * 0.95
     assert cache <= 2 * _GIB
 
 
@@ -31,13 +31,13 @@ def test_no_more_cache_than_sequences_can_fill() -> None:
 
 def test_too_little_memory_is_said_with_numbers_and_flags() -> None:
     with pytest.raises(Failure) as failure:
-        defaults.cache_bytes(3 * _GIB, SMOLLM2, 32)
+        defaults.cache_bytes(int(2.6 * _GIB), SMOLLM2, 32)
     assert failure.value.reason is Reason.OUT_OF_MEMORY
-    assert "3.0 GiB" in failure.value.message
+    assert "2.6 GiB" in failure.value.message
     assert "180 MiB" in failure.value.message
     length = int(failure.value.message.split("--max_model_len=")[1].split()[0])
     shorter = defaults.ModelSize(SMOLLM2.weights, SMOLLM2.cache_per_token, length)
-    assert defaults.cache_bytes(3 * _GIB, shorter, 32) > 0  # the advice works
+    assert defaults.cache_bytes(int(2.6 * _GIB), shorter, 32) > 0  # the advice works
     with pytest.raises(Failure) as hopeless:
         defaults.cache_bytes(2 * _GIB, SMOLLM2, 32)
     assert "--max_model_len" not in hopeless.value.message

@@ -59,7 +59,7 @@ def load(
             files.path, config=config, dtype=_torch_dtype(torch, dtype, files.path), **options
         )
     except ValueError as error:
-        if "Unrecognized" in str(error) or "trust_remote_code" in str(error):
+        if any(words in str(error) for words in ("Unrecognized", "does not recognize", "trust_remote_code")):
             raise Failure(
                 Reason.MODEL_UNSUPPORTED, f"transformers cannot load this model: {error}"
             ) from error

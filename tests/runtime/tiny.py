@@ -1,0 +1,65 @@
+"""A model and tokenizers small enough to be made in a test: real classes, random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+LLAMA3_TEMPLATE = (
+    "{% for message in messages %}{% set content = '<|start|>' + message['role'] + '<|end_of_header|>\n\n' "
+    "+ message['content'] | trim + '<|eot|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + "
+    "content %}"
+    "{% endif %}{{ content }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start|>assistant<|end_of_header|>\n\n' }}{% endif %}"
+)
+_SPECIAL = ["<|begin|>", "<|eot|>", "<|start|>", "<|end_of_header|>"]
+
+
+def llama3_style_tokenizer() -> Any:
+    """Bytes as tokens, a beginning-of-text token put before every text, and a template that writes it too."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={symbol: n for n, symbol in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(_SPECIAL)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|begin|> $A", special_tokens=[("<|begin|>", tokenizer.token_to_id("<|begin|>"))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|begin|>",
+        eos_token="<|eot|>",
+        chat_template=LLAMA3_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def save_tiny_llama(folder: Path, **changes: Any) -> Path:
+    """A Llama of two layers that answers nonsense, with the tokenizer above."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(7)
+    tokenizer = llama3_style_tokenizer()
+    config = LlamaConfig(
+        **{
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 256,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "dtype": "float32",
+            "initializer_range": 0.5,  # so that its choices are clear ones
+            **changes,
+        }
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
