@@ -24,12 +24,17 @@ from stoker.kube.watching import WatchEvent
 
 log = structlog.get_logger()
 
-# How long a watch is asked to last. The server sends a bookmark 2 s before it ends a watch (and else only
-# each minute), so that even where nothing changes the version moves on and the next watch does not begin
-# in a past the server has forgotten. Together with the client's grace of 8 s it also bounds how long a
-# connection that died in silence goes unnoticed: under 60 s. Random, so that watches do not end at once.
+# How long a watch is asked to last. While objects of the kind change, the server sends a bookmark 2 s before it
+# ends a watch (and else only each minute), so that the version moves on even while what we selected does
+# not change, and the next watch does not begin in a past the server has forgotten. Together with the
+# client's grace of 8 s it also bounds how long a connection that died in silence goes unnoticed: under
+# 60 s. Random, so that watches do not end all at once.
 WATCH_SECONDS = (40, 50)
 _SOUND_WATCH_SECONDS = 5.0  # a watch that lived this long was no failure
+# A kind that does not change at all is silent: with no newer version to tell, no bookmarks come. But a
+# server waiting for a version that lies in its future, as after etcd was restored from a snapshot, is as
+# silent, and would be for ever: so a list is taken now and then.
+_LONGEST_SILENCE_SECONDS = 600.0
 
 OnChange = Callable[[Object | None, Object | None], None]
 
@@ -156,7 +161,6 @@ class Informer:
     async def _watch(self) -> None:
         """Follow changes until the server ends the stream."""
         assert self._version is not None
-        began = _now()
         silent = True
         events = self._client.watch(
             self.resource,
@@ -172,10 +176,8 @@ class Informer:
                 self._heard = _now()
                 self._take(event)
                 self._version = event.object["metadata"]["resourceVersion"]
-        if silent and _now() - began >= _SOUND_WATCH_SECONDS:
-            # Not even the bookmark that comes before each end: the server waits for a version that lies
-            # in its future, as after etcd was restored from a snapshot. It would stay silent for ever.
-            log.info("listing anew: the watch was silent", resource=self.resource.plural)
+        if silent and self.seconds_since_heard() >= _LONGEST_SILENCE_SECONDS:
+            log.info("listing anew: the watches are silent", resource=self.resource.plural)
             self._version = None
 
     def _take(self, event: WatchEvent) -> None:

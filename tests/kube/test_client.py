@@ -133,7 +133,7 @@ async def test_a_page_token_that_expired_starts_the_list_over(
 
 
 async def test_a_watch_tells_changes_and_ends_with_a_bookmark(kube: Client, namespace: str) -> None:
-    """What the informer counts on: a sound watch is never silent, one from the future always is."""
+    """One from the future says nothing at all, not even that it is one."""
     version = (await kube.list(CONFIG_MAPS, namespace=namespace)).resource_version
 
     async def follow(version: str) -> list[tuple[str, str | None]]:

@@ -344,11 +344,12 @@ async def test_sound_watches_follow_each_other_without_pause_or_list() -> None:
 
 
 @pytest.mark.looptime
-async def test_a_silent_watch_is_not_trusted() -> None:
-    """Without even a bookmark at its end: as when etcd was restored and the version lies in the future."""
+async def test_watches_that_are_silent_for_long_are_not_trusted() -> None:
+    """Without even bookmarks: as when etcd was restored and the version lies in the future."""
     client = ScriptedClient(silent)
-    await run_for(client, 100)
-    assert client.lists == [0.0, 45.0, 90.0]
+    await run_for(client, 1300)
+    assert client.lists == [0.0, 630.0, 1260.0], "seldom: a kind that does not change is as silent"
+    assert gaps(client.watches) == [45.0] * 28
 
 
 keys = st.builds(Key, st.sampled_from(["n1", "n2", ""]), st.sampled_from(["a", "b", "c"]))
