@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ import yaml
 
 from stoker.kube.client import ConnectionConfig, connect
 from stoker.kube.resource import DEPLOYMENTS, EVENTS, LEASES, NAMESPACES, PODS, Key, Resource
-from stoker.kube.verbs import Client, Request
+from stoker.kube.verbs import Client
 from stoker.local.control_plane import ApiServer
 from tests.controller.world import World
 
@@ -34,29 +35,38 @@ KINDS = {
 }
 
 
-async def install_rights(client: Client) -> str:
-    """Apply manifests/rbac; returns a token of the ServiceAccount."""
+async def install_rights(client: Client) -> None:
+    """Apply manifests/rbac."""
     await client.apply(NAMESPACES, {"metadata": {"name": "stoker-system"}})
     for obj in yaml.safe_load_all((ROOT / "manifests" / "rbac" / "controller.yaml").read_text()):
         resource = KINDS[obj["kind"]]
         if resource.namespaced:
             obj["metadata"]["namespace"] = "stoker-system"
         await client.apply(resource, obj)
-    path = "/api/v1/namespaces/stoker-system/serviceaccounts/stoker-controller/token"
-    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    reply = await client._call(Request("POST", path, {}, body))
-    return str(reply["status"]["token"])
 
 
 @pytest.fixture
-async def kubeconfig(api_server: ApiServer, tmp_path: Path) -> Path:
+async def kubeconfig(api_server: ApiServer, kubectl_path: Path, tmp_path: Path) -> Path:
     """Of the ServiceAccount that the manifests make."""
     admin = ConnectionConfig(str(api_server.kubeconfig), "admin", field_manager="admin")
     async with connect(admin) as client:
-        token = await install_rights(client)
+        await install_rights(client)
+    token = await asyncio.to_thread(
+        subprocess.check_output,
+        [
+            kubectl_path,
+            f"--kubeconfig={api_server.kubeconfig}",
+            "--namespace=stoker-system",
+            "create",
+            "token",
+            "stoker-controller",
+        ],
+        timeout=30,
+        text=True,
+    )
     config: Any = yaml.safe_load(api_server.kubeconfig.read_text())
     for user in config["users"]:
-        user["user"] = {"token": token}
+        user["user"] = {"token": token.strip()}
     made = tmp_path / "kubeconfig"
     made.write_text(yaml.safe_dump(config))
     return made

@@ -19,6 +19,7 @@ from controller.caches import Caches
 from controller.metrics import Metrics
 from controller.program import Work
 from controller.resources import CLUSTER_SERVING_RUNTIMES, INFERENCE_SERVICES, SERVING_RUNTIMES
+from stoker.kube.calls import Calls, Request
 from stoker.kube.client import ConnectionConfig, connect
 from stoker.kube.resource import (
     CONTROLLER_REVISIONS,
@@ -31,7 +32,7 @@ from stoker.kube.resource import (
     Object,
     Resource,
 )
-from stoker.kube.verbs import Client, Request
+from stoker.kube.verbs import Client
 from stoker.serving.settings import Settings
 
 GPU_MESSAGE = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: 0/1 nodes are available."
@@ -56,7 +57,8 @@ class Wire:
             raise aiohttp.ClientConnectionError("a dead process sends nothing")
         is_write = request.method != "GET"
         about = f"{request.method} {request.path}"
-        if "/events" in request.path or "watch" in request.query:
+        # Events are counted apart; lists and watches are the informers', which renew them now and then.
+        if "/events" in request.path or request.query.keys() & {"watch", "limit"}:
             return await self.inner.send(request, timeout)  # type: ignore[no-any-return]
         self.sent.append(about)
         dies = is_write and self.crash_at == len(self.writes())
@@ -166,9 +168,9 @@ class World:
     ) -> AsyncIterator[Wire]:
         """The controller at work; what it sends about this namespace is on the wire."""
         config = ConnectionConfig(self.kubeconfig, "test", field_manager="stoker-controller")
-        async with connect(config) as client:
-            wire = Wire(client._transport, crash_at=crash_at, after_commit=after_commit)
-            client._transport = wire
+        async with connect(config) as direct:
+            wire = Wire(direct._calls._transport, crash_at=crash_at, after_commit=after_commit)
+            client = Client(Calls(wire), config.field_manager)
             caches = Caches(client, (self.namespace, gateway) if gateway else None)
             work = Work(client, caches, settings or Settings(), Metrics(), "test", state_poll=0.1)
             self.metrics = work.metrics
