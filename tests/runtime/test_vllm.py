@@ -1,0 +1,250 @@
+"""vLLM with the real model, in one process of its own for the whole file; parity with transformers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import openai
+import pytest
+
+from runtime.hub import cache as hub_cache
+from runtime.hub import stand_in
+
+from .test_program import free_port, status
+
+pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
+
+_ROOT = Path(__file__).parents[2]
+MESSAGES = [{"role": "user", "content": "Write a poem about colors"}]
+
+
+@dataclass
+class Process:
+    popen: subprocess.Popen[bytes]
+    url: str
+    openai: openai.OpenAI
+    folder: Path
+
+    def state(self) -> dict[str, object]:
+        with urllib.request.urlopen(f"{self.url}/stoker/v1/state", timeout=10) as answer:
+            document: dict[str, object] = json.load(answer)
+            return document
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
+
+
+def start(folder: Path, *flags: str) -> Process:
+    folder.mkdir(exist_ok=True)
+    port = free_port()
+    (folder / "termination-log").touch()
+    environ = os.environ | {
+        "PYTHONPATH": str(_ROOT),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_CACHE": str(hub_cache.hub_cache()),
+        "STOKER_TERMINATION_LOG": str(folder / "termination-log"),
+    }
+    command = [sys.executable, "-m", "runtime", "--model_name=smollm2", f"--model_id={stand_in.MODEL_ID}"]
+    with (folder / "log").open("wb") as log:
+        popen = subprocess.Popen(
+            [*command, f"--http_port={port}", "--lame_duck_seconds=0.5", *flags],
+            env=environ,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+        )
+    url = f"http://127.0.0.1:{port}"
+    client = openai.OpenAI(base_url=f"{url}/openai/v1", api_key="none", max_retries=0, timeout=120)
+    return Process(popen, url, client, folder)
+
+
+def until_ready(process: Process, seconds: float = 500) -> None:
+    end = time.monotonic() + seconds
+    while status(f"{process.url}/ready") != 200:
+        log = (process.folder / "log").read_text()[-3000:]
+        assert process.popen.poll() is None, log
+        assert time.monotonic() < end, log
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def both(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Process]]:
+    """vLLM, as --backend=auto chooses it, and transformers."""
+    folder = tmp_path_factory.mktemp("both")
+    vllm = start(folder / "vllm", "--max-model-len=2048", "--dtype=float32", "--kv_cache_memory_bytes=256M")
+    other = None
+    try:
+        end = time.monotonic() + 60
+        while status(f"{vllm.url}/live") != 200:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        until_ready(vllm)
+        other = start(folder / "other", "--max-model-len=2048", "--dtype=float32", "--backend=huggingface")
+        until_ready(other)
+        yield vllm, other
+    finally:
+        for process in (vllm, other):
+            if process is not None:
+                process.popen.kill()
+                process.popen.wait()
+
+
+def test_auto_is_vllm_and_its_start_was_told(both: tuple[Process, Process]) -> None:
+    vllm, other = both
+    document = vllm.state()
+    assert document["phase"] == "Ready"
+    assert document["backend"]["name"] == "vllm"  # type: ignore[index]
+    assert document["backend"]["reason"] == "Default"  # type: ignore[index]
+    assert document["phases"]["Loading"] > 0  # type: ignore[index]
+    assert other.state()["backend"]["name"] == "huggingface"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("prompt", ["Write a poem about colors", "1, 2, 3, 4,", "Grüße, 你好 👋"])
+def test_completions_are_alike(both: tuple[Process, Process], prompt: str) -> None:
+    answers = [
+        process.openai.completions.create(model="smollm2", prompt=prompt, max_tokens=12, temperature=0)
+        for process in both
+    ]
+    first, second = ({**answer.to_dict(), "id": 0, "created": 0} for answer in answers)
+    assert first == second
+
+
+def test_chats_are_alike(both: tuple[Process, Process]) -> None:
+    answers = [
+        process.openai.chat.completions.create(
+            model="smollm2",
+            messages=MESSAGES,  # type: ignore[arg-type]
+            max_tokens=12,
+            temperature=0,
+            logprobs=True,
+            top_logprobs=2,
+        )
+        for process in both
+    ]
+    first, second = answers
+    assert first.usage == second.usage
+    assert first.choices[0].message == second.choices[0].message
+    for ours, theirs in zip(
+        first.choices[0].logprobs.content, second.choices[0].logprobs.content, strict=True
+    ):  # type: ignore[union-attr,arg-type]
+        assert (ours.token, ours.bytes) == (theirs.token, theirs.bytes)
+        assert ours.logprob == pytest.approx(theirs.logprob, abs=0.02)
+        assert [each.token for each in ours.top_logprobs] == [each.token for each in theirs.top_logprobs]
+
+
+def test_streams_are_alike(both: tuple[Process, Process]) -> None:
+    seen = []
+    for process in both:
+        stream = process.openai.completions.create(
+            model="smollm2",
+            prompt=["1, 2, 3, 4,", "a b c d"],
+            max_tokens=16,
+            temperature=0,
+            stop=[", 8"],
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        texts: dict[int, str] = {}
+        ends: dict[int, str] = {}
+        usage = None
+        for chunk in stream:
+            usage = chunk.usage
+            for choice in chunk.choices:
+                assert choice.index not in ends
+                texts[choice.index] = texts.get(choice.index, "") + choice.text
+                if choice.finish_reason:
+                    ends[choice.index] = choice.finish_reason
+        seen.append((texts, ends, usage.prompt_tokens if usage else None))
+    assert seen[0] == seen[1]
+    assert seen[0][0][0] == " 5, 6, 7"
+    assert seen[0][1][0] == "stop"
+
+
+def test_seeds_repeat_on_vllm(both: tuple[Process, Process]) -> None:
+    vllm, _ = both
+
+    def ask(seed: int) -> list[str]:
+        answer = vllm.openai.completions.create(
+            model="smollm2", prompt="Once", max_tokens=8, temperature=1.5, seed=seed, n=2
+        )
+        return [choice.text for choice in answer.choices]
+
+    first = ask(1)
+    assert ask(1) == first
+    assert first[0] != first[1]
+    assert ask(9) != first
+
+
+def test_vllms_own_metrics_are_served(both: tuple[Process, Process]) -> None:
+    vllm, other = both
+    names = [
+        "vllm:time_to_first_token_seconds_count",
+        "vllm:inter_token_latency_seconds_count",
+        "vllm:e2e_request_latency_seconds_count",
+        "vllm:prompt_tokens_total",
+        "vllm:generation_tokens_total",
+        "vllm:num_requests_running",
+        "vllm:num_requests_waiting",
+        "vllm:request_success_total",
+    ]
+    for process in (vllm, other):
+        text = process.metrics()
+        for name in names:
+            assert f"{name}{{" in text, name
+        assert 'model_name="smollm2"' in text
+        assert "stoker_runtime_http_requests_total{" in text
+
+
+def test_a_client_that_leaves_frees_vllms_work(both: tuple[Process, Process]) -> None:
+    vllm, _ = both
+    stream = vllm.openai.completions.create(
+        model="smollm2", prompt="Once", max_tokens=1900, stream=True, extra_body={"ignore_eos": True}
+    )
+    next(iter(stream))
+    stream.close()
+    end = time.monotonic() + 20
+    while 'vllm:num_requests_running{engine="0",model_name="smollm2"} 0.0' not in vllm.metrics():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_the_context_length_is_vllms(both: tuple[Process, Process]) -> None:
+    for process in both:
+        with pytest.raises(openai.BadRequestError, match="maximum context length is 2048 tokens"):
+            process.openai.completions.create(model="smollm2", prompt=[5] * 2040, max_tokens=20)
+
+
+def test_sigterm_ends_it_in_order_and_a_dead_engine_ends_it_with_a_reason(
+    both: tuple[Process, Process],
+) -> None:
+    """Last, since it ends both: transformers by SIGTERM with a stream under way, vLLM by losing its engine."""
+    vllm, other = both
+    stream = other.openai.completions.create(
+        model="smollm2", prompt="Once", max_tokens=30, stream=True, extra_body={"ignore_eos": True}
+    )
+    chunks = iter(stream)
+    next(chunks)
+    other.popen.send_signal(signal.SIGTERM)
+    *_, last = chunks
+    assert last.choices[0].finish_reason == "length"
+    assert other.popen.wait(30) == 0
+
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(vllm.popen.pid)], capture_output=True, text=True, check=True
+    )
+    for pid in children.stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
+    assert vllm.popen.wait(60) == 1
+    document = json.loads((vllm.folder / "termination-log").read_text())
+    assert (document["phase"], document["error"]["reason"]) == ("Failed", "EngineFailed")
