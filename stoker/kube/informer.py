@@ -24,11 +24,11 @@ from stoker.kube.watching import WatchEvent
 
 log = structlog.get_logger()
 
-# How long a watch is asked to last. While objects of the kind change, the server sends a bookmark 2 s before it
-# ends a watch (and else only each minute), so that the version moves on even while what we selected does
-# not change, and the next watch does not begin in a past the server has forgotten. Together with the
-# client's grace of 8 s it also bounds how long a connection that died in silence goes unnoticed: under
-# 60 s. Random, so that watches do not end all at once.
+# How long a watch is asked to last. While objects of the kind change, the server sends a bookmark 2 s
+# before it ends a watch (and else only each minute), so that the version moves on even while what we
+# selected does not change, and the next watch does not begin in a past the server has forgotten. Together
+# with the client's grace of 8 s it also bounds how long a connection that died in silence goes unnoticed:
+# under 60 s. Random, so that watches do not end all at once.
 WATCH_SECONDS = (40, 50)
 _SOUND_WATCH_SECONDS = 5.0  # a watch that lived this long was no failure
 # A kind that does not change at all is silent: with no newer version to tell, no bookmarks come. But a

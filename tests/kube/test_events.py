@@ -66,7 +66,7 @@ async def test_a_real_server_takes_them(kube: Client, namespace: str) -> None:
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"n-{namespace}", "uid": "u2"}}
     async with recording(kube) as recorder:
         recorder.normal(pod, "RevisionReady", "RollOut", "revision web-00002 serves")
-        recorder.warning(pod, "R" * 200, "A" * 200, "größer 漢字 " * 300)
+        recorder.warning(pod, "R" * 200, "A" * 200, "漢字" * 400)
         recorder.normal(node, "Seen", "Look", "a cluster-scoped object's event")
     stored = (await kube.list(EVENTS, namespace=namespace)).items
     good, cut = sorted(stored, key=lambda event: str(event["type"]))
@@ -152,6 +152,24 @@ async def test_an_event_that_expired_on_the_server_is_made_anew() -> None:
         recorder.normal(POD, "Scaled", "Scale", "to 2")
     assert [what for _, what in sink.calls] == ["create", "patch", "create"]
     assert len(sink.events) == 1
+
+
+@pytest.mark.looptime
+async def test_a_try_whose_reply_was_lost_is_the_event_that_repeats_are_counted_into() -> None:
+    class Lossy(Sink):
+        async def create(self, resource: object, event: Object) -> Object:
+            stored = await super().create(resource, event)
+            if len(self.calls) == 1:
+                raise ConnectionFailed("reset")
+            return stored
+
+    sink = Lossy()
+    async with recording(sink) as recorder:
+        recorder.normal(POD, "Scaled", "Scale", "to 2")
+        await asyncio.sleep(61)
+        recorder.normal(POD, "Scaled", "Scale", "to 2")
+    assert [what for _, what in sink.calls] == ["create", "create", "patch"]
+    assert [event["series"]["count"] for event in sink.events.values()] == [2]
 
 
 @pytest.mark.looptime

@@ -218,6 +218,26 @@ async def test_a_reply_lost_after_the_write_is_no_loss() -> None:
 
 
 @pytest.mark.looptime
+async def test_time_counts_from_before_the_request_not_from_the_reply() -> None:
+    """The others' clocks start when the server stores a renewal, whenever its reply arrives."""
+    store = Store()
+
+    async def slow_reply() -> None:
+        await asyncio.sleep(4)
+
+    client = StoreClient(store)
+    one = Candidate(client, "one")
+    await asyncio.sleep(5)
+    client.after = slow_reply
+    await asyncio.sleep(6)
+    assert len(store.writes) == 4, "the renewal whose reply came late, and no other"
+    client.before = fail
+    await asyncio.sleep(20)
+    assert one.led == [[0, store.writes[-1][0] + 10]]
+    await one.stop()
+
+
+@pytest.mark.looptime
 async def test_a_lease_taken_by_another_is_lost_at_once() -> None:
     store = Store()
     one = Candidate(StoreClient(store), "one")
