@@ -100,6 +100,7 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     open their next connection elsewhere.
     """
     response.headers["x-request-id"] = request.get(REQUEST_ID, "")
+    response.headers["Server"] = "stoker"
     service = request.app[SERVICE]
     if service.state.phase is Phase.DRAINING:
         response.headers["Connection"] = "close"

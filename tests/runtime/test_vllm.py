@@ -89,8 +89,8 @@ def both(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         while status(f"{vllm.url}/live") != 200:
             assert time.monotonic() < end
             time.sleep(0.1)
-        until_ready(vllm)
         other = start(folder / "other", "--max-model-len=2048", "--dtype=float32", "--backend=huggingface")
+        until_ready(vllm)
         until_ready(other)
         yield vllm, other
     finally:
@@ -228,7 +228,8 @@ def test_the_context_length_is_vllms(both: tuple[Process, Process]) -> None:
 def test_sigterm_ends_it_in_order_and_a_dead_engine_ends_it_with_a_reason(
     both: tuple[Process, Process],
 ) -> None:
-    """Last, since it ends both: transformers by SIGTERM with a stream under way, vLLM by losing its engine."""
+    """Last, since it ends both: transformers by SIGTERM with a stream under way, vLLM by losing its "
+    "engine."""
     vllm, other = both
     stream = other.openai.completions.create(
         model="smollm2", prompt="Once", max_tokens=30, stream=True, extra_body={"ignore_eos": True}

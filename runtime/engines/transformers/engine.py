@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from runtime.background import in_thread
 from runtime.engines.base import (
     Delta,
     EngineDead,
@@ -64,13 +65,15 @@ class TransformersEngine:
     async def start(self, report: Reporter) -> ModelFacts:
         """Loads the weights in a thread. Raises Failure."""
         report.phase(Phase.LOADING)
-        loaded = await asyncio.to_thread(
-            load,
-            self._files,
-            dtype=self._dtype,
-            max_model_len=self._max_model_len,
-            trust_remote_code=self._trust_remote_code,
-            chat_template=self._chat_template,
+        loaded = await in_thread(
+            lambda: load(
+                self._files,
+                dtype=self._dtype,
+                max_model_len=self._max_model_len,
+                trust_remote_code=self._trust_remote_code,
+                chat_template=self._chat_template,
+            ),
+            "load model",
         )
         self._worker = _Worker(loaded, self._max_num_seqs)
         self._worker.start()
