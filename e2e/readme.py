@@ -47,8 +47,9 @@ def table(text: str) -> list[list[str]]:
 
 
 def shape(value: Any) -> Any:
-    """JSON with what changes from run to run (ids, times, texts, counts) replaced by its type."""
+    """JSON with what changes from run to run replaced by its type: ids, times, texts and where they end."""
     free = {"id": "<id>", "created": "<time>", "text": "<text>", "content": "<text>"}
+    free |= {"finish_reason": "<stop or length>", "completion_tokens": "<count>", "total_tokens": "<count>"}
 
     def walk(key: str, item: Any) -> Any:
         if isinstance(item, dict):

@@ -71,6 +71,13 @@ def check(step: readme.Step, out: str) -> None:
         got, shown = readme.shape(json.loads(out)), readme.shape(json.loads(step.expected))
         assert list(got) == list(shown), "the same keys in the same order"
         assert got == shown
+        answer = json.loads(out)
+        usage, choice = answer["usage"], answer["choices"][0]
+        assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+        assert (choice["finish_reason"], usage["completion_tokens"] == 30) in {
+            ("length", True),
+            ("stop", False),
+        }
     else:
         got, shown = readme.events(out), readme.events(step.expected)
         assert got[-1] == shown[-1] == "[DONE]"
