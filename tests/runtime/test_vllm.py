@@ -21,6 +21,7 @@ from runtime.hub import cache as hub_cache
 from runtime.hub import stand_in
 
 from .test_program import free_port, status
+from .tiny import save_tiny_codegen
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 
@@ -45,7 +46,7 @@ class Process:
             return str(answer.read().decode())
 
 
-def start(folder: Path, *flags: str) -> Process:
+def start(folder: Path, *flags: str, model: str = stand_in.MODEL_ID) -> Process:
     folder.mkdir(exist_ok=True)
     port = free_port()
     (folder / "termination-log").touch()
@@ -55,7 +56,7 @@ def start(folder: Path, *flags: str) -> Process:
         "HF_HUB_CACHE": str(hub_cache.hub_cache()),
         "STOKER_TERMINATION_LOG": str(folder / "termination-log"),
     }
-    command = [sys.executable, "-m", "runtime", "--model_name=smollm2", f"--model_id={stand_in.MODEL_ID}"]
+    command = [sys.executable, "-m", "runtime", "--model_name=smollm2", f"--model_id={model}"]
     with (folder / "log").open("wb") as log:
         popen = subprocess.Popen(
             [*command, f"--http_port={port}", "--lame_duck_seconds=0.5", *flags],
@@ -98,6 +99,38 @@ def both(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
             if process is not None:
                 process.popen.kill()
                 process.popen.wait()
+
+
+def test_an_architecture_that_vllm_does_not_know(tmp_path: Path) -> None:
+    """auto serves it with transformers and says why; an explicit vllm ends with the same reason."""
+    model = str(save_tiny_codegen(tmp_path / "model"))
+    auto = start(tmp_path / "auto", model=model)
+    strict = start(tmp_path / "strict", "--backend=vllm", model=model)
+    try:
+        until_ready(auto)
+        backend = auto.state()["backend"]
+        assert isinstance(backend, dict)
+        assert (backend["name"], backend["reason"]) == ("huggingface", "ArchitectureUnsupported")
+        assert "CodeGenForCausalLM" in backend["message"]
+        assert 'backend_info{backend="huggingface",reason="ArchitectureUnsupported"} 1.0' in auto.metrics()
+        for stream in (False, True):
+            answer = auto.openai.completions.create(model="smollm2", prompt="Hi", max_tokens=3, stream=stream)
+            assert (list(answer) if stream else answer.choices)[-1] is not None
+            chat = auto.openai.chat.completions.create(
+                model="smollm2",
+                messages=MESSAGES,
+                max_tokens=3,
+                stream=stream,  # type: ignore[call-overload]
+            )
+            assert (list(chat) if stream else chat.choices)[-1] is not None
+        assert strict.popen.wait(120) == 1
+        document = json.loads((strict.folder / "termination-log").read_text())
+        assert document["error"]["reason"] == "BackendUnavailable"
+        assert "CodeGenForCausalLM" in document["error"]["message"]
+    finally:
+        for process in (auto, strict):
+            process.popen.kill()
+            process.popen.wait()
 
 
 def test_auto_is_vllm_and_its_start_was_told(both: tuple[Process, Process]) -> None:

@@ -63,3 +63,24 @@ def save_tiny_llama(folder: Path, **changes: Any) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def save_tiny_codegen(folder: Path) -> Path:
+    """A model of an architecture that transformers serves and vLLM does not."""
+    from transformers import CodeGenConfig, CodeGenForCausalLM
+
+    tokenizer = llama3_style_tokenizer()
+    config = CodeGenConfig(
+        vocab_size=len(tokenizer),
+        n_positions=128,
+        n_ctx=128,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        rotary_dim=4,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    CodeGenForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

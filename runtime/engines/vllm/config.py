@@ -172,5 +172,5 @@ def _refusal(error: Exception) -> Exception:
 
 def _short(text: str) -> str:
     """The part of a pydantic message that says something."""
-    text = text.split("Value error, ", 1)[-1]
-    return text.split(" [type=", 1)[0][:700]
+    text = text.split("Value error, ", 1)[-1].split(" [type=", 1)[0]
+    return text.split(" Supported architectures:", 1)[0][:700]
