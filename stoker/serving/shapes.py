@@ -59,6 +59,9 @@ def check_container(container: Object, path: str, problems: list[FieldProblem]) 
     reader.objects("envFrom")
     for name in _CONTAINER_OBJECTS:
         reader.object(name)
+    if isinstance(container.get("startupProbe"), dict):
+        # How often it may fail is computed from this.
+        reader.inner("startupProbe").integer("periodSeconds", low=0, high=2**31 - 1)
     resources = reader.inner("resources")
     for name in ("limits", "requests"):
         resources.object(name)

@@ -30,3 +30,24 @@ def test_everything_is_judged_with_the_format_that_was_meant() -> None:
         "spec.predictor.model.args[0]",
         "spec.predictor.model.resources.requests.cpu",
     }
+
+
+def test_a_probe_period_that_is_no_number_is_a_problem_with_its_path() -> None:
+    isvc = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "wrong", "namespace": "default"},
+        "spec": {
+            "predictor": {
+                "model": {
+                    "modelFormat": {"name": "huggingface"},
+                    "startupProbe": {"periodSeconds": [None]},
+                }
+            }
+        },
+    }
+    runtimes = [parse_runtime(each) for each in shipped()]
+    verdict = validate_inference_service(isvc, None, runtimes, Settings())
+    assert [problem.field for problem in verdict.problems] == [
+        "spec.predictor.model.startupProbe.periodSeconds"
+    ]
