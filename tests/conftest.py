@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from stoker.local import control_plane, programs
+from stoker.local import building, control_plane, programs
 from stoker.local.control_plane import ApiServer
 from stoker.local.progress import Progress
 
@@ -41,14 +41,14 @@ def api_server() -> Iterator[ApiServer]:
 @pytest.fixture(scope="session")
 def kubectl_path() -> Path:
     """kubectl, from PATH or the cache."""
-    return programs.kubectl(Progress())
+    return building.kubectl(Progress())
 
 
 def _install_crds(server: ApiServer) -> None:
     files = sorted(path for path in _CRDS.glob("*.yaml") if path.name != "kustomization.yaml")
     if not files:
         return
-    kubectl = [str(programs.kubectl(Progress())), f"--kubeconfig={server.kubeconfig}"]
+    kubectl = [str(building.kubectl(Progress())), f"--kubeconfig={server.kubeconfig}"]
     apply = [*kubectl, "apply", "--server-side", *(f"--filename={path}" for path in files)]
     wait = [*kubectl, "wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"]
     for command in (apply, wait):

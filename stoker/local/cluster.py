@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stoker.local import full_node, machine, plane, privileged, programs, readiness, record
+from stoker.local import building, full_node, machine, plane, privileged, programs, readiness, record
 from stoker.local.api import Api
 from stoker.local.failures import LocalError
 from stoker.local.home import Home, cache_from, home_from
@@ -119,7 +119,7 @@ def running(home: Home) -> Record:
 def kubectl_of(config: ClusterConfig, progress: Progress) -> Kubectl:
     """kubectl for the cluster."""
     cache = config.home.path / "kubectl-cache"
-    return Kubectl(programs.kubectl(progress), config.home.kubeconfig, cache)
+    return Kubectl(building.kubectl(progress), config.home.kubeconfig, cache)
 
 
 def _asked(config: ClusterConfig, known: Record, mode: str) -> Record:
@@ -158,7 +158,7 @@ def _check(config: ClusterConfig) -> None:
 
 def _start(config: ClusterConfig, mode: str, crashed: Record | None, progress: Progress) -> Record:
     names = programs.NODE if mode == "node" else programs.CONTROL_PLANE
-    paths = programs.ensure(names, progress)
+    paths = building.ensure(names, progress)
     _remove(config.home, progress, quiet=True)
     config.home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:

