@@ -24,19 +24,6 @@ def memory_limit(root: Path = _CGROUP, own: Path = Path("/proc/self/cgroup")) ->
     return min(found, default=None)
 
 
-def memory_used(root: Path = _CGROUP, own: Path = Path("/proc/self/cgroup")) -> int:
-    """Bytes that this process's cgroup holds now and cannot drop; 0 where that is not known."""
-    for directory in _own_directories(root, own, "memory"):
-        for usage, cache in (
-            ("memory.current", "inactive_file "),
-            ("memory.usage_in_bytes", "total_inactive_file "),
-        ):
-            used = _number(directory / usage)
-            if used is not None:
-                return max(0, used - _statistic(directory / "memory.stat", cache))
-    return 0
-
-
 def memory_available(meminfo: Path = Path("/proc/meminfo")) -> int:
     """Bytes that new work can use on this machine without swapping."""
     return _statistic(meminfo, "MemAvailable:") * 1024

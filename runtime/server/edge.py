@@ -20,6 +20,7 @@ from runtime.state import Phase
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 REQUEST_ID = web.RequestKey("request_id", str)
+BEGAN = web.RequestKey("began", float)
 FIRST_TOKEN = web.RequestKey("first_token", float)
 ABANDONED = web.RequestKey("abandoned", bool)
 _GOOD_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -46,6 +47,7 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     if route in _QUIET:
         return await _answer(request, handler, service)
     began, status = time.monotonic(), _LEFT
+    request[BEGAN] = began
     try:
         with service.metrics.in_flight.track_inprogress(), service.in_flight.enter():
             response = await _answer(request, handler, service)

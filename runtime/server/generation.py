@@ -22,7 +22,7 @@ from runtime.openai.requests import (
 )
 from runtime.openai.responses import DONE, ChatShape, Choice, CompletionShape, Heading, Usage, encode
 from runtime.server.body import read_json
-from runtime.server.edge import ABANDONED, FIRST_TOKEN, REQUEST_ID
+from runtime.server.edge import ABANDONED, BEGAN, FIRST_TOKEN, REQUEST_ID
 from runtime.server.service import SERVICE, Service
 from runtime.text.tokenizer import PromptError
 
@@ -115,7 +115,6 @@ class _Answer:
         self._shape = shape
         self._prompts = prompts
         self._echoes = echoes
-        self._began = time.monotonic()
 
     async def respond(self, *, default_max_tokens: int | None, param: str) -> web.StreamResponse:
         """Runs the jobs and answers."""
@@ -222,4 +221,4 @@ class _Answer:
 
     def _first_token(self) -> None:
         if FIRST_TOKEN not in self._request:
-            self._request[FIRST_TOKEN] = time.monotonic() - self._began
+            self._request[FIRST_TOKEN] = time.monotonic() - self._request[BEGAN]
