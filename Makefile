@@ -38,6 +38,12 @@ format: setup ## format the code
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format --quiet .
 
+generate: setup ## write golden files, schemas and Envoy's bootstrap anew
+	@scripts/generate
+
+verify: setup ## fail when what is generated differs from what is committed
+	@scripts/generate --verify
+
 lock: setup ## resolve pyproject.toml again into requirements/
 	@scripts/lock
 
