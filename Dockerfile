@@ -10,7 +10,8 @@ ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
     PYTHONPATH=/opt/stoker \
     PYTHONUNBUFFERED=1
 
-# Packages are installed here and copied: no installer, no cache in what runs.
+# Packages are installed here and copied: no installer, no cache in what runs. Their bytecode is made here too:
+# pods run with a read-only root, and compiling vLLM at every start takes longer than loading a model.
 FROM base AS build
 RUN python3 -m ensurepip --version >/dev/null 2>&1 || \
     { apt-get update && apt-get install -y --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*; }
@@ -18,13 +19,13 @@ COPY requirements /requirements
 RUN python3 -m venv /opt/venv
 
 FROM build AS build-stoker
-RUN /opt/venv/bin/pip install --no-cache-dir --no-compile --only-binary :all: --require-hashes -r /requirements/stoker.txt
+RUN /opt/venv/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r /requirements/stoker.txt
 
 FROM build AS build-runtime-cpu
-RUN /opt/venv/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes -r /requirements/runtime-cpu.txt
+RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r /requirements/runtime-cpu.txt
 
 FROM build AS build-runtime-cuda
-RUN /opt/venv/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes -r /requirements/runtime-cuda.txt
+RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r /requirements/runtime-cuda.txt
 
 FROM base AS stoker
 COPY --from=build-stoker /opt/venv /opt/venv
