@@ -39,6 +39,8 @@ CMD ["python", "-m", "controller"]
 
 # Models are fetched into HF_HOME, which the runtimes mount as a writable volume.
 FROM base AS runtime-cpu
+# vLLM's CPU build links libnuma, which its wheel does not bring.
+RUN apt-get update && apt-get install -y --no-install-recommends libnuma1 && rm -rf /var/lib/apt/lists/*
 COPY --from=build-runtime-cpu /opt/venv /opt/venv
 COPY runtime /opt/stoker/runtime
 USER 65532:65532

@@ -29,6 +29,10 @@ PACKAGES: Mapping[str, str] = {
 }
 _CNI_PACKAGE = "containernetworking-plugins"
 _CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"), Path("/usr/libexec/cni"))
+# Pods see the machine's /usr: what vLLM's CPU build links and its wheel does not bring.
+_NUMA_PACKAGE = "libnuma1"
+_NUMA_LIBRARY = "libnuma.so.1"
+_LIBRARY_FOLDERS = (Path("/usr/lib/x86_64-linux-gnu"), Path("/usr/lib64"), Path("/usr/lib"))
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -131,6 +135,8 @@ def missing_packages() -> list[str]:
     missing = {package for program, package in PACKAGES.items() if system_program(program) is None}
     if cni_folder() is None:
         missing.add(_CNI_PACKAGE)
+    if not any((folder / _NUMA_LIBRARY).exists() for folder in _LIBRARY_FOLDERS):
+        missing.add(_NUMA_PACKAGE)
     return sorted(missing)
 
 
