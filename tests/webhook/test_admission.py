@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator
@@ -125,8 +126,12 @@ async def a_new_runtime_counts_at_once(asked: Cluster) -> None:
 async def it_tells_how_it_does(asked: Cluster) -> None:
     replica = asked.replicas[0]
     metrics = await get(replica.health_port, "/metrics")
-    for line in ('verdict="refused"', 'certificate="leaf"', 'stoker_webhook_runtimes{state="usable"} 2.0'):
+    for line in ('verdict="refused"', 'certificate="leaf"'):
         assert line in metrics
+    # Other tests of the session keep runtimes on the same API server: these two are among them.
+    usable = re.search(r'stoker_webhook_runtimes\{state="usable"\} (\d+)', metrics)
+    assert usable is not None
+    assert int(usable[1]) >= 2
     assert (await get(replica.health_port, "/healthz")).startswith("HTTP/1.1 200")
 
 
