@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from stoker.local import building, control_plane, programs
 from stoker.local.control_plane import ApiServer
@@ -16,7 +16,12 @@ from stoker.local.progress import Progress
 
 # How long an example takes says how busy the machine is, not whether the code is right. What a change is
 # judged by must not depend on luck: new examples are looked for by people's runs, known ones replayed in CI.
-settings.register_profile("stoker", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.register_profile(
+    "stoker",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
 settings.load_profile("stoker")
 
 _CRDS = Path(__file__).parent.parent / "manifests" / "crds"
