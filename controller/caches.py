@@ -24,7 +24,7 @@ from stoker.kube.resource import (
 )
 from stoker.kube.verbs import Client
 from stoker.serving import names
-from stoker.serving.pods import is_ready
+from stoker.serving.status.pods import is_ready
 
 CHILDREN = (DEPLOYMENTS, SERVICES, CONTROLLER_REVISIONS, POD_DISRUPTION_BUDGETS)
 _OWNER = "inferenceservice"  # the index

@@ -19,13 +19,14 @@ from stoker.kube.resource import (
     Object,
     Resource,
 )
-from stoker.serving import children, names
-from stoker.serving.api import InferenceService, read_inference_service
+from stoker.serving import names
+from stoker.serving.api.objects import InferenceService, read_inference_service
 from stoker.serving.problems import Invalid
-from stoker.serving.revisions import Revision, revision_number, to_prune
-from stoker.serving.rollout import Plan, Request, parse_strategy, plan
+from stoker.serving.rollouts import children
+from stoker.serving.rollouts.revisions import Revision, revision_number, to_prune
+from stoker.serving.rollouts.rollout import Plan, Request, parse_strategy, plan
 from stoker.serving.settings import Settings
-from stoker.serving.status import Situation, model_of
+from stoker.serving.status.judge import Situation, model_of
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 from controller.caches import View
 from stoker.kube.resource import DEPLOYMENTS, Object
 from stoker.serving import names
-from stoker.serving.pods import Report, is_terminating, observe, report
-from stoker.serving.revisions import Revision
-from stoker.serving.rollout import Observed
+from stoker.serving.rollouts.revisions import Revision
+from stoker.serving.rollouts.rollout import Observed
 from stoker.serving.settings import Settings
-from stoker.serving.trouble import Trouble
+from stoker.serving.status.pods import Report, is_terminating, observe, report
+from stoker.serving.status.trouble import Trouble
 
 StateOf = Callable[[Object], Object | None]
 """The state document of a pod; None where it is unknown."""

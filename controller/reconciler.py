@@ -34,9 +34,9 @@ from stoker.kube.events import EventRecorder
 from stoker.kube.resource import CONTROLLER_REVISIONS, Key, Object, key_of
 from stoker.kube.verbs import Client
 from stoker.serving import names
-from stoker.serving.children import HAND_OVER_ANNOTATION
+from stoker.serving.rollouts.children import HAND_OVER_ANNOTATION
 from stoker.serving.settings import Settings
-from stoker.serving.status import Situation, SpecProblem, judge
+from stoker.serving.status.judge import Situation, SpecProblem, judge
 
 log = structlog.get_logger()
 

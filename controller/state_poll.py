@@ -20,7 +20,7 @@ from controller.metrics import Metrics
 from stoker.kube.background import task_group
 from stoker.kube.informer import Informer
 from stoker.kube.resource import Object
-from stoker.serving.pods import is_ready, is_terminating, model_runs
+from stoker.serving.status.pods import is_ready, is_terminating, model_runs
 
 log = structlog.get_logger()
 

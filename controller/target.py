@@ -9,10 +9,11 @@ import structlog
 
 from controller.caches import View
 from stoker.kube.resource import CONTROLLER_REVISIONS, DEPLOYMENTS, Object
-from stoker.serving.api import InferenceService, ServingRuntime, parse_runtime, read_inference_service
+from stoker.serving.api.objects import InferenceService, ServingRuntime, parse_runtime, read_inference_service
 from stoker.serving.problems import Invalid
-from stoker.serving.render import inputs_of, render
-from stoker.serving.revisions import (
+from stoker.serving.rendering.render import inputs_of, render
+from stoker.serving.rendering.selection import NoRuntime, select_runtime
+from stoker.serving.rollouts.revisions import (
     Revision,
     RuntimeReference,
     choose_revision,
@@ -20,9 +21,8 @@ from stoker.serving.revisions import (
     next_number,
     parse_revision,
 )
-from stoker.serving.selection import NoRuntime, select_runtime
 from stoker.serving.settings import Settings
-from stoker.serving.status import SpecProblem
+from stoker.serving.status.judge import SpecProblem
 
 log = structlog.get_logger()
 

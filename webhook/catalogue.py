@@ -9,7 +9,7 @@ import structlog
 
 from stoker.kube.resource import Key, Object, Resource, key_of
 from stoker.serving import names
-from stoker.serving.api import ServingRuntime, parse_runtime
+from stoker.serving.api.objects import ServingRuntime, parse_runtime
 from stoker.serving.problems import Invalid
 from webhook.review import CLUSTER_RUNTIMES, RUNTIMES
 

@@ -1,4 +1,4 @@
-"""AdmissionReview in, answer out: the rules of `stoker.serving.validate`, asked before an object is stored.
+"""AdmissionReview in, answer out: `stoker.serving.admission.validate`, asked before an object is stored.
 
 Pure. The wire format is admission.k8s.io/v1. What can go wrong ends in one of three ways:
 
@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stoker.serving import names
-from stoker.serving.api import ServingRuntime
+from stoker.serving.admission.validate import Verdict, validate_inference_service, validate_runtime
+from stoker.serving.api.objects import ServingRuntime
 from stoker.serving.problems import FieldProblem
 from stoker.serving.settings import Settings
-from stoker.serving.validate import Verdict, validate_inference_service, validate_runtime
 
 Object = dict[str, Any]
 

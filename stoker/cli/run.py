@@ -24,12 +24,12 @@ import click
 import yaml
 
 from stoker.local.home import cache_from
-from stoker.serving.api import parse_inference_service, parse_runtime
+from stoker.serving.admission.validate import validate_inference_service, validate_runtime
+from stoker.serving.api.objects import parse_inference_service, parse_runtime
 from stoker.serving.problems import FieldProblem, Invalid
-from stoker.serving.render import render
-from stoker.serving.selection import NoRuntime, select_runtime
+from stoker.serving.rendering.render import render
+from stoker.serving.rendering.selection import NoRuntime, select_runtime
 from stoker.serving.settings import Settings
-from stoker.serving.validate import validate_inference_service, validate_runtime
 
 Object = dict[str, Any]
 

@@ -35,13 +35,13 @@ from stoker.kube.resource import (
     Object,
     Resource,
 )
-from stoker.serving import children
-from stoker.serving.api import parse_inference_service, parse_runtime
-from stoker.serving.render import render
-from stoker.serving.revisions import Revision, RuntimeReference, make_revision
-from stoker.serving.selection import select_runtime
+from stoker.serving.api.objects import parse_inference_service, parse_runtime
+from stoker.serving.rendering.render import render
+from stoker.serving.rendering.selection import select_runtime
+from stoker.serving.rollouts import children
+from stoker.serving.rollouts.revisions import Revision, RuntimeReference, make_revision
 from stoker.serving.settings import Settings
-from stoker.serving.status import judge
+from stoker.serving.status.judge import judge
 
 FOLDER = Path(__file__).parent / "golden"
 RUNTIMES = Path(__file__).parents[2] / "manifests" / "runtimes"

@@ -67,6 +67,6 @@ async def test_an_update_goes_on_after_a_crash_at_any_write(world: World, after_
 
 async def serving(world: World) -> bool:
     from stoker.kube.resource import PODS
-    from stoker.serving.pods import is_ready
+    from stoker.serving.status.pods import is_ready
 
     return any(is_ready(pod) for pod in (await world.client.list(PODS, namespace=world.namespace)).items)

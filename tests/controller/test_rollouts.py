@@ -8,8 +8,8 @@ import pytest
 
 from controller.resources import INFERENCE_SERVICES
 from stoker.kube.resource import DEPLOYMENTS, EVENTS, PODS
-from stoker.serving.pods import is_ready
 from stoker.serving.settings import Settings
+from stoker.serving.status.pods import is_ready
 from tests.controller.world import (
     GPU_MESSAGE,
     World,

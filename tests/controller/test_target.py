@@ -7,7 +7,7 @@ from typing import Any
 from controller.caches import View
 from controller.target import find_target
 from stoker.kube.resource import CONTROLLER_REVISIONS
-from stoker.serving.api import parse_inference_service
+from stoker.serving.api.objects import parse_inference_service
 from stoker.serving.settings import Settings
 from tests.controller.golden import view_of
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import yaml
 
-from stoker.serving.api import parse_inference_service, parse_runtime
+from stoker.serving.admission.validate import validate_inference_service
+from stoker.serving.api.objects import parse_inference_service, parse_runtime
 from stoker.serving.problems import Invalid
-from stoker.serving.render import render
-from stoker.serving.selection import NoRuntime, select_runtime
+from stoker.serving.rendering.render import render
+from stoker.serving.rendering.selection import NoRuntime, select_runtime
 from stoker.serving.settings import Settings
-from stoker.serving.validate import validate_inference_service
 
 FOLDER = Path(__file__).parent / "golden"
 MANIFESTS = Path(__file__).parents[2] / "manifests"

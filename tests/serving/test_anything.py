@@ -9,12 +9,17 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stoker.serving.api import parse_inference_service, parse_runtime, read_inference_service, read_runtime
+from stoker.serving.admission.validate import Verdict, validate_inference_service, validate_runtime
+from stoker.serving.api.objects import (
+    parse_inference_service,
+    parse_runtime,
+    read_inference_service,
+    read_runtime,
+)
 from stoker.serving.problems import FieldProblem
-from stoker.serving.render import render
-from stoker.serving.selection import select_runtime
+from stoker.serving.rendering.render import render
+from stoker.serving.rendering.selection import select_runtime
 from stoker.serving.settings import Settings
-from stoker.serving.validate import Verdict, validate_inference_service, validate_runtime
 from tests.serving import golden
 
 RUNTIME = parse_runtime(golden.shipped_runtime())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.serving.arguments import merge_args, parse_flags, split, value_of
+from stoker.serving.rendering.arguments import merge_args, parse_flags, split, value_of
 
 MERGES = [
     ("appended", ["--a=1"], ["--b=2"], ["--a=1", "--b=2"]),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stoker.serving.children import target_port
+from stoker.serving.rollouts.children import target_port
 
 PORT = {"containerPort": 9000}
 

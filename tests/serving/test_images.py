@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stoker.serving.images import with_variant, with_version
+from stoker.serving.rendering.images import with_variant, with_version
 from stoker.serving.settings import Accelerator, ImageVariants
 
 

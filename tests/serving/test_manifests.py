@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from stoker.serving import names
-from stoker.serving.api import (
+from stoker.serving.api.objects import (
     EXTENSION_FIELDS,
     LEGACY_FORMATS,
     MODEL_FIELDS,
@@ -18,7 +18,7 @@ from stoker.serving.api import (
     parse_inference_service,
     parse_runtime,
 )
-from stoker.serving.shapes import CONTAINER_FIELDS, POD_FIELDS
+from stoker.serving.api.shapes import CONTAINER_FIELDS, POD_FIELDS
 from tests.serving import golden
 
 CRDS = golden.MANIFESTS / "crds"

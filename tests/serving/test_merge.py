@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.serving.merge import merge_container, merge_pod, merge_resources
 from stoker.serving.quantities import parse
+from stoker.serving.rendering.merge import merge_container, merge_pod, merge_resources
 
 CONTAINERS = [
     ("command is replaced", {"command": ["a", "b"]}, {"command": ["c"]}, {"command": ["c"]}),

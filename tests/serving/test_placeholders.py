@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.serving.placeholders import Reference, Values, references, replace, suspects
 from stoker.serving.problems import FieldProblem
+from stoker.serving.rendering.placeholders import Reference, Values, references, replace, suspects
 
 VALUES = Values("n", "ns", {"k": "label", "a-b": "dashed", "x.y/z": "slashed"}, {"k": "annotation"})
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.serving.api import parse_inference_service, parse_runtime
+from stoker.serving.api.objects import parse_inference_service, parse_runtime
 from stoker.serving.problems import Invalid
-from stoker.serving.render import Rendered, inputs_of, render
+from stoker.serving.rendering.render import Rendered, inputs_of, render
 from stoker.serving.settings import Settings
 
 RUNTIME = parse_runtime(

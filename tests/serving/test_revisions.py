@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.serving.api import InferenceService, parse_inference_service
-from stoker.serving.children import controller_revision
-from stoker.serving.revisions import (
+from stoker.serving.api.objects import InferenceService, parse_inference_service
+from stoker.serving.rollouts.children import controller_revision
+from stoker.serving.rollouts.revisions import (
     HISTORY,
     Revision,
     RuntimeReference,

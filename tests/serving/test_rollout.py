@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stoker.serving.rollout import (
+from stoker.serving.rollouts.rollout import (
     HandOver,
     Observed,
     Plan,

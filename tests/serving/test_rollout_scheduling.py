@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stoker.serving.scheduling import frees_enough, insufficient, pod_requests
+from stoker.serving.rollouts.scheduling import frees_enough, insufficient, pod_requests
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Literal
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from stoker.serving.rollout import Observed, Plan, Request, Strategy, plan
+from stoker.serving.rollouts.rollout import Observed, Plan, Request, Strategy, plan
 
 Pod = Literal["starting", "ready"]
 REVISIONS = ["a-predictor-00001", "a-predictor-00002", "a-predictor-00003"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.serving.traffic import Weights, shares, table
+from stoker.serving.rollouts.traffic import Weights, shares, table
 
 
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 1000), min_size=1))

@@ -6,8 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from stoker.serving.api import InferenceService, ServingRuntime, SupportedFormat, parse_inference_service
-from stoker.serving.selection import NoRuntime, select_runtime
+from stoker.serving.api.objects import (
+    InferenceService,
+    ServingRuntime,
+    SupportedFormat,
+    parse_inference_service,
+)
+from stoker.serving.rendering.selection import NoRuntime, select_runtime
 
 
 def isvc(namespace: str = "default", **model: object) -> InferenceService:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from stoker.serving.api import parse_runtime
+from stoker.serving.admission.validate import Verdict, validate_inference_service, validate_runtime
+from stoker.serving.api.objects import parse_runtime
 from stoker.serving.settings import Settings
-from stoker.serving.validate import Verdict, validate_inference_service, validate_runtime
 from tests.serving import golden
 
 RUNTIME = parse_runtime(golden.shipped_runtime())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from stoker.cli.run import args_schemas, shipped
-from stoker.serving.api import parse_runtime
+from stoker.serving.admission.validate import validate_inference_service
+from stoker.serving.api.objects import parse_runtime
 from stoker.serving.settings import Settings
-from stoker.serving.validate import validate_inference_service
 
 
 def test_everything_is_judged_with_the_format_that_was_meant() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from stoker.serving.api import parse_runtime
+from stoker.serving.admission.validate import Verdict
+from stoker.serving.api.objects import parse_runtime
 from stoker.serving.problems import FieldProblem
 from stoker.serving.settings import Settings
-from stoker.serving.validate import Verdict
 from tests.webhook.objects import (
     ARGS_SCHEMAS,
     BAD_FIELDS,

@@ -15,7 +15,7 @@ from aiohttp import ClientSession, web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stoker.serving.api import parse_runtime
+from stoker.serving.api.objects import parse_runtime
 from stoker.serving.settings import Settings
 from tests.webhook.objects import bad_inference_service, cluster_runtime, inference_service, review
 from webhook.metrics import Metrics

@@ -10,10 +10,10 @@ from decimal import Decimal
 from typing import Any
 
 from stoker.serving import quantities
-from stoker.serving.api import InferenceService, Predictor
-from stoker.serving.merge import is_extended
+from stoker.serving.api.objects import InferenceService, Predictor
+from stoker.serving.api.reading import Object
 from stoker.serving.problems import FieldProblem, child, duplicate, invalid, required, shown
-from stoker.serving.reading import Object
+from stoker.serving.rendering.merge import is_extended
 
 _NO_DOWNLOAD = (
     "nothing is downloaded to /mnt/models yet; name the model in args, by --model_id for huggingface"

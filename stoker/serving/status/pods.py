@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stoker.serving import names
-from stoker.serving.reading import Object
-from stoker.serving.rollout import Observed, Unschedulable
-from stoker.serving.scheduling import pod_requests
-from stoker.serving.trouble import Trouble, condition, has_ended, trouble_of, unschedulable_words
+from stoker.serving.api.reading import Object
+from stoker.serving.rollouts.rollout import Observed, Unschedulable
+from stoker.serving.rollouts.scheduling import pod_requests
+from stoker.serving.status.trouble import Trouble, condition, has_ended, trouble_of, unschedulable_words
 
 _PHASES = {
     "Starting": "the model server is starting",

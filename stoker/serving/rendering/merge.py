@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from stoker.serving import quantities
-from stoker.serving.arguments import merge_args
-from stoker.serving.reading import Object
-from stoker.serving.shapes import CONTAINER_KEYS, POD_KEYS
+from stoker.serving.api.reading import Object
+from stoker.serving.api.shapes import CONTAINER_KEYS, POD_KEYS
+from stoker.serving.rendering.arguments import merge_args
 
 # Of these an object may have one: where the overlay brings one, the runtime's other one goes.
 _HANDLERS = frozenset({"exec", "grpc", "httpGet", "sleep", "tcpSocket"})

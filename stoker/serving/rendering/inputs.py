@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stoker.serving import quantities
-from stoker.serving.api import EXTENSION_FIELDS, InferenceService
-from stoker.serving.reading import Object
+from stoker.serving.api.objects import EXTENSION_FIELDS, InferenceService
+from stoker.serving.api.reading import Object
 
 # How many pods there are and how traffic reaches them says nothing about what is in a pod.
 _NOT_IN_PODS = EXTENSION_FIELDS - {"labels", "annotations"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stoker.serving.reading import Object
+from stoker.serving.api.reading import Object
 from stoker.serving.settings import Accelerator, ImageVariants
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoker.serving import names
-from stoker.serving.reading import Object
+from stoker.serving.api.reading import Object
 
 LONGEST_LINE = 500  # characters of a log line or of a kubelet's message that are repeated in status
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stoker.serving import names
-from stoker.serving.api import InferenceService, ServingRuntime
-from stoker.serving.merge import is_extended
+from stoker.serving.api.objects import InferenceService, ServingRuntime
+from stoker.serving.api.reading import Object
 from stoker.serving.problems import child
-from stoker.serving.reading import Object
+from stoker.serving.rendering.merge import is_extended
 from stoker.serving.settings import Settings
 
 _SCALING = "has no effect yet: minReplicas is the number of pods"

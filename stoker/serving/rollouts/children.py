@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from stoker.serving import names
-from stoker.serving.api import InferenceService
-from stoker.serving.reading import Object
-from stoker.serving.revisions import Revision, inputs_hash
+from stoker.serving.api.objects import InferenceService
+from stoker.serving.api.reading import Object
+from stoker.serving.rollouts.revisions import Revision, inputs_hash
 from stoker.serving.settings import Settings
 
 # When the hand-over to a revision began. On its Deployment, so that whoever goes on with it knows.

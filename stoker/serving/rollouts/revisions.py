@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoker.serving import names
-from stoker.serving.api import ServingRuntime
-from stoker.serving.reading import Object
+from stoker.serving.api.objects import ServingRuntime
+from stoker.serving.api.reading import Object
 
 HISTORY = 10  # revisions kept beside those in use: what a `kubectl apply` of an older file can go back to
 

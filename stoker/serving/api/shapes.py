@@ -6,8 +6,8 @@ judges the rest when the Deployment is applied.
 
 from __future__ import annotations
 
+from stoker.serving.api.reading import Object, Reader
 from stoker.serving.problems import FieldProblem, child, invalid, required
-from stoker.serving.reading import Object, Reader
 
 # PodSpec of Kubernetes 1.37 without `containers`.
 _POD_WORDS = """

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 
+from stoker.serving.api.reading import Object
 from stoker.serving.quantities import parse
-from stoker.serving.reading import Object
 
 # "0/3 nodes are available: 1 Insufficient cpu, 2 Insufficient nvidia.com/gpu. preemption: ..."
 _INSUFFICIENT = re.compile(r"\bInsufficient ([A-Za-z0-9./_-]*[A-Za-z0-9])")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 from stoker.serving import names
-from stoker.serving.arguments import value_of
-from stoker.serving.reading import Object
+from stoker.serving.api.reading import Object
+from stoker.serving.rendering.arguments import value_of
 from stoker.serving.settings import Settings
 
 _DEFAULT_PERIOD = 10  # Kubernetes' own periodSeconds

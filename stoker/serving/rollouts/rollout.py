@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
-from stoker.serving.reading import Object
-from stoker.serving.scheduling import frees_enough, insufficient
-from stoker.serving.traffic import Weights, table
+from stoker.serving.api.reading import Object
+from stoker.serving.rollouts.scheduling import frees_enough, insufficient
+from stoker.serving.rollouts.traffic import Weights, table
 
 Phase = Literal["Complete", "Progressing", "Canary", "Recreating", "HandingOver"]
 

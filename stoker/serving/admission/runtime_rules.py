@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stoker.serving import checks, names, spelling
-from stoker.serving.api import ServingRuntime, read_runtime
-from stoker.serving.placeholders import suspects
+from stoker.serving import names
+from stoker.serving.admission import spelling
+from stoker.serving.api.objects import ServingRuntime, read_runtime
+from stoker.serving.api.reading import Object
 from stoker.serving.problems import FieldProblem, child, duplicate, invalid, required
-from stoker.serving.reading import Object
+from stoker.serving.rendering import checks
+from stoker.serving.rendering.placeholders import suspects
 
 
 def judge(obj: Object) -> tuple[tuple[FieldProblem, ...], tuple[str, ...]]:

@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from stoker.serving import checks, names, runtime_rules, spelling, warnings
-from stoker.serving.api import InferenceService, Model, ServingRuntime, read_inference_service
-from stoker.serving.flags import check_flags
+from stoker.serving import names
+from stoker.serving.admission import runtime_rules, spelling, warnings
+from stoker.serving.admission.flags import check_flags
+from stoker.serving.api.objects import InferenceService, Model, ServingRuntime, read_inference_service
+from stoker.serving.api.reading import Object
 from stoker.serving.problems import (
     FieldProblem,
     Invalid,
@@ -23,9 +25,9 @@ from stoker.serving.problems import (
     not_found,
     not_supported,
 )
-from stoker.serving.reading import Object
-from stoker.serving.render import Rendered, render
-from stoker.serving.selection import NoRuntime, select_runtime
+from stoker.serving.rendering import checks
+from stoker.serving.rendering.render import Rendered, render
+from stoker.serving.rendering.selection import NoRuntime, select_runtime
 from stoker.serving.settings import Settings
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stoker.serving.arguments import Flag, parse_flags, value_of
+from stoker.serving.api.reading import Object
 from stoker.serving.problems import FieldProblem, child, invalid, nearest, not_supported
-from stoker.serving.reading import Object
+from stoker.serving.rendering.arguments import Flag, parse_flags, value_of
 
 _TRUTH = frozenset({"true", "false", "1", "0", "yes", "no", "on", "off"})
 _AUTO = frozenset({"vllm", "huggingface"})

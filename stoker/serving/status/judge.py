@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from stoker.serving import names
-from stoker.serving.api import InferenceService
-from stoker.serving.arguments import value_of
-from stoker.serving.children import serving_containers
-from stoker.serving.readiness import Readiness, Situation, SpecProblem, Verdict
-from stoker.serving.reading import Object
-from stoker.serving.revisions import Revision
+from stoker.serving.api.objects import InferenceService
+from stoker.serving.api.reading import Object
+from stoker.serving.rendering.arguments import value_of
+from stoker.serving.rollouts.children import serving_containers
+from stoker.serving.rollouts.revisions import Revision
+from stoker.serving.status.readiness import Readiness, Situation, SpecProblem, Verdict
 
 __all__ = ["Situation", "SpecProblem", "judge", "model_of"]
 

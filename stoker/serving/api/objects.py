@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from stoker.serving import names, shapes
+from stoker.serving import names
+from stoker.serving.api import shapes
+from stoker.serving.api.reading import Object, Reader
 from stoker.serving.problems import FieldProblem, Invalid, child, invalid, required
-from stoker.serving.reading import Object, Reader
 
 MAX_REPLICAS = 1000
 MAX_TIMEOUT = 86_400

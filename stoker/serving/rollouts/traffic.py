@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stoker.serving.reading import Object
+from stoker.serving.api.reading import Object
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from stoker.serving import checks, images, names, pod_defaults
-from stoker.serving.api import InferenceService, Predictor, ServingRuntime
-from stoker.serving.inputs import inputs_of
-from stoker.serving.merge import merge_container, merge_pod
-from stoker.serving.placeholders import Values, references, replace
+from stoker.serving import names
+from stoker.serving.api.objects import InferenceService, Predictor, ServingRuntime
+from stoker.serving.api.reading import Object
 from stoker.serving.problems import FieldProblem, Invalid, child, invalid, required
-from stoker.serving.reading import Object
+from stoker.serving.rendering import checks, images, pod_defaults
+from stoker.serving.rendering.inputs import inputs_of
+from stoker.serving.rendering.merge import merge_container, merge_pod
+from stoker.serving.rendering.placeholders import Values, references, replace
 from stoker.serving.settings import Settings
 
 __all__ = ["Rendered", "inputs_of", "render"]

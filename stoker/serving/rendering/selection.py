@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from stoker.serving.api import PROTOCOLS, InferenceService, Model, ServingRuntime, SupportedFormat
+from stoker.serving.api.objects import PROTOCOLS, InferenceService, Model, ServingRuntime, SupportedFormat
 from stoker.serving.problems import listed, nearest
 
 NoRuntimeReason = Literal["RuntimeNotRecognized", "RuntimeDisabled", "NoSupportingRuntime"]

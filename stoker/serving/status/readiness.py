@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from stoker.serving.pods import Report, worst
-from stoker.serving.reading import Object
-from stoker.serving.revisions import Revision
-from stoker.serving.rollout import Observed, Plan, Strategy
-from stoker.serving.trouble import Trouble
+from stoker.serving.api.reading import Object
+from stoker.serving.rollouts.revisions import Revision
+from stoker.serving.rollouts.rollout import Observed, Plan, Strategy
+from stoker.serving.status.pods import Report, worst
+from stoker.serving.status.trouble import Trouble
 
 # What a pod does on its way to ready, in this order.
 _ORDER = [

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stoker.serving.api import EXTENSION_FIELDS, LEGACY_FORMATS, MODEL_FIELDS, PREDICTOR_FIELDS
+from stoker.serving.api.objects import EXTENSION_FIELDS, LEGACY_FORMATS, MODEL_FIELDS, PREDICTOR_FIELDS
+from stoker.serving.api.reading import Object
+from stoker.serving.api.shapes import CONTAINER_FIELDS, POD_FIELDS
 from stoker.serving.problems import FieldProblem, child, nearest
-from stoker.serving.reading import Object
-from stoker.serving.shapes import CONTAINER_FIELDS, POD_FIELDS
 
 _SPEC = frozenset({"predictor", "transformer", "explainer", "canary"})
 _PREDICTOR = PREDICTOR_FIELDS | EXTENSION_FIELDS | POD_FIELDS | {"containers"}

@@ -1,0 +1,1 @@
+"""What is refused or warned about before it is stored."""

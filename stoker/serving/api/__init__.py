@@ -1,0 +1,1 @@
+"""The API's objects, typed and parsed once."""

@@ -1,0 +1,1 @@
+"""From an InferenceService and a runtime to a pod template."""

@@ -1,0 +1,1 @@
+"""Revisions, and how one follows the other."""

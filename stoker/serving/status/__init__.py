@@ -1,0 +1,1 @@
+"""What pods say, judged into a status."""
