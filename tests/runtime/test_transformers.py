@@ -135,7 +135,7 @@ async def test_logprobs(server: Server) -> None:
         assert entry.logprob == pytest.approx(entry.top_logprobs[0].logprob)  # greedy takes the likeliest
         assert entry.bytes == list(entry.token.encode())
     text = await server.openai.completions.create(
-        model="m", prompt="x", max_tokens=4, logprobs=2, stream=True
+        model="m", prompt="x", max_tokens=4, logprobs=2, stream=True, extra_body={"ignore_eos": True}
     )
     offsets = [chunk.choices[0].logprobs.text_offset async for chunk in text if chunk.choices[0].logprobs]
     assert len(offsets) == 4
