@@ -20,7 +20,7 @@ down: ## stop the local cluster
 
 test: setup lint ## all tests: lint, unit, golden, and end to end on a real local cluster
 	@.venv/bin/stoker binaries
-	@$(PYTEST) tests e2e
+	@$(PYTEST) tests e2e --durations=20
 
 lint: setup ## ruff, mypy strict, import contracts
 	@.venv/bin/ruff check .

@@ -46,3 +46,10 @@ def test_square_brackets_are_text() -> None:
     with Progress(terminal).components("Kubernetes") as shown:
         shown.show("node", "Starting", "[/nothing] closes here")
     assert "[/nothing] closes here" in out.getvalue()
+
+
+def test_reasons_of_several_lines_stay_on_one() -> None:
+    progress, out = plain([0.0])
+    with progress.components("Kubernetes") as shown:
+        shown.show("node", "Waiting", "NotReady\n  no CNI\n\n")
+    assert out.getvalue().splitlines() == [f"     0.0s  {'node':<26} Waiting: NotReady; no CNI"]
