@@ -18,7 +18,6 @@ A predictor may name an earlier one by YAML's anchors.
 
 from __future__ import annotations
 
-import argparse
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,10 +41,11 @@ from stoker.serving.rollouts import children
 from stoker.serving.rollouts.revisions import Revision, RuntimeReference, make_revision
 from stoker.serving.settings import Settings
 from stoker.serving.status.judge import judge
+from tests import golden_pairs
 
 FOLDER = Path(__file__).parent / "golden"
 RUNTIMES = Path(__file__).parents[2] / "manifests" / "runtimes"
-CASES = sorted(path.name.removesuffix(".input.yaml") for path in FOLDER.glob("*.input.yaml"))
+CASES = golden_pairs.cases(FOLDER)
 
 BORN = "2026-01-01T00:00:00Z"
 
@@ -56,7 +56,7 @@ def output_of(case: str) -> str:
     desired = desired_of(given)
     status = judge(desired.situation)
     shown = _shown(desired, whole="children" in given.get("show", [])) | {"status": status}
-    return yaml.dump(shown, Dumper=_Plain, sort_keys=False, width=10_000, allow_unicode=True)
+    return golden_pairs.dumped(shown)
 
 
 def desired_of(given: Object) -> Desired:
@@ -189,20 +189,5 @@ def _line(child: Child) -> str:
     )
 
 
-class _Plain(yaml.SafeDumper):
-    """Without anchors: an output is for reading."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", required=True, help="write the outputs anew")
-    parser.parse_args()
-    for case in CASES:
-        (FOLDER / f"{case}.output.yaml").write_text(output_of(case))
-
-
 if __name__ == "__main__":
-    main()
+    golden_pairs.main(__doc__, FOLDER, output_of)

@@ -6,7 +6,6 @@ holds one InferenceService, runtimes beside the shipped one, and settings where 
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,11 @@ from stoker.serving.problems import Invalid
 from stoker.serving.rendering.render import render
 from stoker.serving.rendering.selection import NoRuntime, select_runtime
 from stoker.serving.settings import Settings
+from tests import golden_pairs
 
 FOLDER = Path(__file__).parent / "golden"
 MANIFESTS = Path(__file__).parents[2] / "manifests"
-CASES = sorted(path.name.removesuffix(".input.yaml") for path in FOLDER.glob("*.input.yaml"))
+CASES = golden_pairs.cases(FOLDER)
 
 
 def shipped_runtime() -> dict[str, Any]:
@@ -67,23 +67,8 @@ def output_of(case: str) -> str:
         shown["noRuntime"] = {"reason": error.reason, "message": error.message}
     except Invalid as error:
         shown["notRendered"] = [str(problem) for problem in error.problems]
-    return yaml.dump(shown, Dumper=_Plain, sort_keys=False, width=10_000, allow_unicode=True)
-
-
-class _Plain(yaml.SafeDumper):
-    """Without anchors: an output is for reading."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", required=True, help="write the outputs anew")
-    parser.parse_args()
-    for case in CASES:
-        (FOLDER / f"{case}.output.yaml").write_text(output_of(case))
+    return golden_pairs.dumped(shown)
 
 
 if __name__ == "__main__":
-    main()
+    golden_pairs.main(__doc__, FOLDER, output_of)

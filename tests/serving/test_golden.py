@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests import golden_pairs
 from tests.serving import golden
 
 
@@ -14,5 +15,4 @@ def test_output_is_as_recorded(case: str) -> None:
 
 
 def test_every_output_has_its_input() -> None:
-    outputs = {path.name.removesuffix(".output.yaml") for path in golden.FOLDER.glob("*.output.yaml")}
-    assert outputs == set(golden.CASES)
+    assert golden_pairs.recorded(golden.FOLDER) == set(golden.CASES)

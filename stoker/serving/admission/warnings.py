@@ -5,33 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stoker.serving import names
+from stoker.serving.api.fields import judged
 from stoker.serving.api.objects import InferenceService, ServingRuntime
 from stoker.serving.api.reading import Object
 from stoker.serving.problems import child
 from stoker.serving.rendering.merge import is_extended
 from stoker.serving.settings import Settings
 
-_SCALING = "has no effect yet: minReplicas is the number of pods"
-_WITHOUT_EFFECT = {
-    "logger": "has no effect: Stoker does not log requests and answers",
-    "batcher": "has no effect: the runtime batches by itself",
-    "containerConcurrency": "has no effect: the runtime bounds its own queue",
-    "storageContainerName": "has no effect",
-    "autoScaling": _SCALING,
-    "scaleTarget": _SCALING,
-    "scaleMetric": _SCALING,
-    "scaleMetricType": _SCALING,
-}
-
 
 def of_inference_service(isvc: InferenceService) -> Iterator[str]:
-    """Fields of the predictor that are kept and not acted on."""
-    predictor = isvc.predictor
-    for name, why in _WITHOUT_EFFECT.items():
-        if predictor.raw.get(name):
-            yield f"{child('spec.predictor', name)}: {why}"
-    if predictor.max_replicas and predictor.max_replicas > predictor.min_replicas:
-        yield f"spec.predictor.maxReplicas: {_SCALING}, {predictor.min_replicas} here"
+    """Fields that are kept and not acted on, or not as KServe would."""
+    for path, row in judged(isvc.raw):
+        if row.fate == "warned":
+            yield f"{path}: {row.note}"
 
 
 def of_pod(

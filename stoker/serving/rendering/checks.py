@@ -10,52 +10,18 @@ from decimal import Decimal
 from typing import Any
 
 from stoker.serving import quantities
+from stoker.serving.api.fields import judged
 from stoker.serving.api.objects import InferenceService, Predictor
 from stoker.serving.api.reading import Object
 from stoker.serving.problems import FieldProblem, child, duplicate, invalid, required, shown
 from stoker.serving.rendering.merge import is_extended
 
-_NO_DOWNLOAD = (
-    "nothing is downloaded to /mnt/models yet; name the model in args, by --model_id for huggingface"
-)
-# Serving without these would be something else than what was asked for.
-_REFUSED_SPEC = {
-    "transformer": "Stoker does not run transformers; let a container of the predictor do its work",
-    "explainer": "Stoker does not run explainers",
-    "canary": "use spec.predictor.canaryTrafficPercent: it sends a share of requests to the newest revision",
-}
-_REFUSED_PREDICTOR = {
-    "name": "it distinguishes the entries of spec.canary, which Stoker does not have",
-    "storageUris": _NO_DOWNLOAD,
-    "workerSpec": "a predictor's pods do not span several nodes yet",
-    "ephemeralContainers": "they are added to running pods, never to a template",
-    "activeDeadlineSeconds": "a Deployment's pods have none",
-}
-_REFUSED_MODEL = {
-    "storageUri": _NO_DOWNLOAD,
-    "storage": _NO_DOWNLOAD,
-    "confidential": "Stoker does not run confidential models",
-}
-
 
 def unsupported(isvc: InferenceService) -> Iterator[FieldProblem]:
-    """Fields that are set and that Stoker cannot honour."""
-    predictor = isvc.predictor
-    for name in isvc.other_parts:
-        yield _refused(child("spec", name), _REFUSED_SPEC[name])
-    for name, why in _REFUSED_PREDICTOR.items():
-        if predictor.raw.get(name):
-            yield _refused(child("spec.predictor", name), why)
-    if predictor.model is not None:
-        written = predictor.raw.get(predictor.model.path.rpartition(".")[2])
-        for name, why in _REFUSED_MODEL.items():
-            if isinstance(written, dict) and written.get(name):
-                yield _refused(child(predictor.model.path, name), why)
-    policy = predictor.pod_spec.get("restartPolicy")
-    if policy not in (None, "", "Always"):
-        yield invalid(
-            "spec.predictor.restartPolicy", policy, "must be Always: a Deployment starts its pods again"
-        )
+    """Fields that are set and that Stoker cannot honour: serving without them would be something else."""
+    for path, row in judged(isvc.raw):
+        if row.fate == "refused":
+            yield FieldProblem(path, "FieldValueNotSupported", f"Unsupported field: {row.note}")
 
 
 def check_pod(spec: Object, predictor: Predictor) -> Iterator[FieldProblem]:
@@ -116,7 +82,3 @@ def _compare(resources: Object, parsed: dict[tuple[str, str], Decimal], path: st
             limit = resources["limits"][name]
             how = "equal to the limit" if is_extended(name) else "at most the limit"
             yield invalid(child(path, "requests", name), value, f"must be {how}, which is {shown(limit)}")
-
-
-def _refused(path: str, why: str) -> FieldProblem:
-    return FieldProblem(path, "FieldValueNotSupported", f"Unsupported field: {why}")
