@@ -45,6 +45,10 @@ class Catalogue:
         own = self._by_namespace.get(namespace, {}) if namespace else {}
         return (*own.values(), *cluster.values())
 
+    def has(self, key: Key) -> bool:
+        """Whether there is such a runtime that can be read."""
+        return key.name in self._by_namespace.get(key.namespace, {})
+
     def _put(self, obj: Object) -> None:
         key = key_of(obj)
         try:

@@ -1,11 +1,9 @@
-"""What the program is told: flags, the settings file, the folder of argument schemas."""
+"""What the program is told: flags and the settings file."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import ipaddress
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import jsonschema
-import structlog
-import yaml
-
-from stoker.kube.resource import Key, Object
-from stoker.serving.problems import Invalid
+from stoker.configuration import add_settings_flags, take_settings
+from stoker.kube.resource import Key
 from stoker.serving.settings import Settings
 from webhook.registration import Reach
 from webhook.renewal import Lifetimes
-
-log = structlog.get_logger()
 
 ARGS_SCHEMAS = Path("/etc/stoker/args-schemas")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -64,31 +56,11 @@ def parse_options(arguments: Sequence[str]) -> Options:
         lifetimes = Lifetimes(
             given.pop("ca_life"), given.pop("leaf_life"), given.pop("announce"), given.pop("overlap")
         )
-        settings = _settings(given.pop("settings_file"), given.pop("domain"))
-        given["host"] = given["host"] or _host_of(given["url"])
-    except (ValueError, OSError, Invalid, yaml.YAMLError) as fault:
+    except ValueError as fault:
         parser.error(str(fault))
+    settings = take_settings(parser, given)
+    given["host"] = given["host"] or _host_of(given["url"])
     return Options(**given, lifetimes=lifetimes, settings=settings)
-
-
-def load_args_schemas(folder: Path) -> dict[str, Object]:
-    """JSON Schemas of runtimes' flags by file stem. What is missing or damaged is left out, with a log line:
-
-    its flags then go unchecked, which is less than a webhook that does not start.
-    """
-    found: dict[str, Object] = {}
-    files = sorted(folder.glob("*.json"))
-    if not files:
-        log.warning("there are no argument schemas: flags are not checked", folder=str(folder))
-    for file in files:
-        try:
-            schema = json.loads(file.read_bytes())
-            jsonschema.Draft202012Validator.check_schema(schema)
-        except (OSError, ValueError, jsonschema.SchemaError) as fault:
-            log.error("an argument schema cannot be used", file=str(file), reason=str(fault)[:200])
-            continue
-        found[file.stem] = schema
-    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,8 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--health-port", type=int, default=8081, help="/healthz, /readyz, /metrics; 0: any free port")
     add("--log-format", choices=["json", "console"])
-    add("--settings-file", type=Path, metavar="FILE", help="YAML of settings; absent: defaults")
-    add("--domain", help="domain of InferenceServices' hosts; wins over the settings file")
+    add_settings_flags(parser)
     add("--args-schemas", type=Path, default=ARGS_SCHEMAS, metavar="DIR", help="default: %(default)s")
     add("--drain", type=_duration, default="5s", help="how long to answer on after SIGTERM")
     life = Lifetimes()
@@ -122,14 +93,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--announce", type=_duration, default=life.announce, metavar="5m", help="new CA: known before used")
     add("--overlap", type=_duration, default=life.overlap, metavar="24h", help="old CA: trusted after use")
     return parser
-
-
-def _settings(file: Path | None, domain: str | None) -> Settings:
-    given = yaml.safe_load(file.read_text()) if file else {}
-    if not isinstance(given, dict | None):
-        raise ValueError(f"{file}: must be a mapping of settings")
-    settings = Settings.from_mapping(given or {})
-    return dataclasses.replace(settings, domain=domain) if domain else settings
 
 
 def _duration(text: str) -> timedelta:

@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 NAME = "stoker.dev"
 WEBHOOK = "validate.stoker.dev"
+WARNER = "warn.stoker.dev"
 PATH = "/validate"
 # The API server adds all of it to a write that hits a dead webhook; the server's own deadline is shorter.
 TIMEOUT_SECONDS = 2
@@ -44,6 +45,16 @@ MATCH_CONDITIONS = (
         " || object.?spec != oldObject.?spec"
         " || object.metadata.?labels.orValue({}) != oldObject.metadata.?labels.orValue({})"
         " || object.metadata.?annotations.orValue({}) != oldObject.metadata.?annotations.orValue({})",
+    },
+)
+
+# A deletion is never refused, so nobody waits for long to hear who still uses a runtime, and programs, which
+# do not read warnings, do not wait at all: deleting a namespace asks nothing here.
+WARNER_SECONDS = 1
+WARNER_CONDITIONS = (
+    {
+        "name": "asked-by-a-person",
+        "expression": "!request.userInfo.username.startsWith('system:serviceaccount:')",
     },
 )
 
@@ -92,26 +103,49 @@ def registration(reach: Reach, bundle: bytes, owner: Object | None) -> Object:
                 "uid": owner["metadata"]["uid"],
             }
         ]
-    webhook = {
-        "name": WEBHOOK,
-        "clientConfig": reach.client_config(bundle),
-        "rules": [
-            _rule(names.INFERENCE_SERVICE_VERSION, "Namespaced", INFERENCE_SERVICES),
-            _rule(names.RUNTIME_VERSION, "Namespaced", RUNTIMES),
-            _rule(names.RUNTIME_VERSION, "Cluster", CLUSTER_RUNTIMES),
-        ],
-        "matchConditions": [dict(condition) for condition in MATCH_CONDITIONS],
-        "matchPolicy": "Equivalent",
-        "failurePolicy": "Fail",
-        "sideEffects": "None",
-        "timeoutSeconds": TIMEOUT_SECONDS,
-        "admissionReviewVersions": ["v1"],
-    }
     return {
         "apiVersion": VALIDATING_WEBHOOK_CONFIGURATIONS.api_version,
         "kind": VALIDATING_WEBHOOK_CONFIGURATIONS.kind,
         "metadata": metadata,
-        "webhooks": [webhook],
+        "webhooks": [_validating(reach.client_config(bundle)), _warning(reach.client_config(bundle))],
+    }
+
+
+def _validating(client_config: Object) -> Object:
+    rules = [
+        _rule(names.INFERENCE_SERVICE_VERSION, "Namespaced", INFERENCE_SERVICES),
+        _rule(names.RUNTIME_VERSION, "Namespaced", RUNTIMES),
+        _rule(names.RUNTIME_VERSION, "Cluster", CLUSTER_RUNTIMES),
+    ]
+    return _webhook(WEBHOOK, client_config, rules, MATCH_CONDITIONS) | {
+        "failurePolicy": "Fail",
+        "timeoutSeconds": TIMEOUT_SECONDS,
+    }
+
+
+def _warning(client_config: Object) -> Object:
+    """An entry of its own, because it may be passed over: no deletion waits for a webhook that is down."""
+    rules = [
+        _rule(names.RUNTIME_VERSION, "Namespaced", RUNTIMES, "DELETE"),
+        _rule(names.RUNTIME_VERSION, "Cluster", CLUSTER_RUNTIMES, "DELETE"),
+    ]
+    return _webhook(WARNER, client_config, rules, WARNER_CONDITIONS) | {
+        "failurePolicy": "Ignore",
+        "timeoutSeconds": WARNER_SECONDS,
+    }
+
+
+def _webhook(
+    name: str, client_config: Object, rules: Sequence[Object], conditions: Sequence[Mapping[str, str]]
+) -> Object:
+    return {
+        "name": name,
+        "clientConfig": client_config,
+        "rules": list(rules),
+        "matchConditions": [dict(condition) for condition in conditions],
+        "matchPolicy": "Equivalent",
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
     }
 
 
@@ -226,12 +260,12 @@ def _trusted(live: Object | None) -> frozenset[str]:
     return frozenset()
 
 
-def _rule(api_version: str, scope: str, plural: str) -> Object:
+def _rule(api_version: str, scope: str, plural: str, *operations: str) -> Object:
     group, version = api_version.split("/")
     return {
         "apiGroups": [group],
         "apiVersions": [version],
-        "operations": ["CREATE", "UPDATE"],
+        "operations": list(operations or ("CREATE", "UPDATE")),
         "resources": [plural],
         "scope": scope,
     }

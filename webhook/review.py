@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stoker.serving import names
@@ -36,6 +36,7 @@ CLUSTER_RUNTIMES = "clusterservingruntimes"
 # An object may hold as many mistakes as fit into 8 MiB, but the refusal goes into a terminal.
 MAX_LISTED = 200
 MAX_LINE = 1024
+_MOST_USERS = 8
 
 
 class MalformedReview(Exception):
@@ -72,6 +73,11 @@ class Rules:
     settings: Settings
     runtimes: Sequence[ServingRuntime] = ()
     args_schemas: Mapping[str, Object] = field(default_factory=dict)
+    largest_devices: Mapping[str, int] | None = None
+    """By extended resource the most that one node has; None where no node is known."""
+    namespace_labels: Mapping[str, str] = field(default_factory=dict)
+    used_by: Sequence[str] = ()
+    """Of a runtime: the InferenceServices that use it, as namespace/name."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,8 @@ def parse_review(body: bytes) -> Review:
 def judge(review: Review, rules: Rules) -> Judgement:
     """Whether the object may be stored. Never raises; the same for a dry run, since nothing is written."""
     try:
+        if review.operation == "DELETE":
+            return Judgement(warnings=_of_deletion(review, rules))
         if not _is_judged(review):
             return Judgement()
         verdict = _verdict(review, rules)
@@ -196,8 +204,31 @@ def _verdict(review: Review, rules: Rules) -> Verdict | None:
             review.object, review.old, rules.runtimes, rules.settings, args_schemas=rules.args_schemas
         )
     if review.resource in (RUNTIMES, CLUSTER_RUNTIMES):
-        return validate_runtime(review.object, review.old)
+        verdict = validate_runtime(review.object, review.old)
+        if review.old is None or review.object.get("spec") == review.old.get("spec"):
+            return verdict
+        return replace(verdict, warnings=(*verdict.warnings, *_of_change(review, rules)))
     return None
+
+
+def _of_change(review: Review, rules: Rules) -> tuple[str, ...]:
+    if not rules.used_by:
+        return ()
+    said = "their pods stay as they are; each takes the change with the next change of its own spec"
+    return (f"{_used(review, rules)}; {said}",)
+
+
+def _of_deletion(review: Review, rules: Rules) -> tuple[str, ...]:
+    if review.subresource or not rules.used_by:
+        return ()
+    said = "their pods keep running; the next change of their spec needs another runtime"
+    return (f"{_used(review, rules)}; {said}",)
+
+
+def _used(review: Review, rules: Rules) -> str:
+    shown = ", ".join(rules.used_by[:_MOST_USERS])
+    more = len(rules.used_by) - _MOST_USERS
+    return f"{review.kind} {review.name} is used by {shown}" + (f" and {more} more" if more > 0 else "")
 
 
 def _refusal(review: Review, problems: Sequence[FieldProblem]) -> Object:

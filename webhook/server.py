@@ -48,11 +48,11 @@ _KEEPALIVE_SECONDS = 120.0
 
 
 class Admission:
-    """Answers reviews. `rules_for(namespace)` must be quick: it is called on the loop, for each review."""
+    """Answers reviews. `rules_for(review)` must be quick: it is called on the loop, for each review."""
 
     def __init__(
         self,
-        rules_for: Callable[[str], Rules],
+        rules_for: Callable[[Review], Rules],
         metrics: Metrics,
         *,
         deadline: float = DEADLINE_SECONDS,
@@ -92,7 +92,7 @@ class Admission:
             async with asyncio.timeout(self._deadline):
                 body = await request.read()
                 review = await self._in_thread(parse_review, body)
-                rules = self._rules_for(review.namespace)
+                rules = self._rules_for(review)
                 judgement = await self._in_thread(self._judge, review, rules)
         except TimeoutError as fault:
             if review is None:

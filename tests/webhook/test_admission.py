@@ -62,6 +62,7 @@ async def test_what_is_refused_what_passes_and_what_needs_no_webhook(
     await valid_objects_pass(asked)
     await runtimes_are_judged(asked)
     await a_new_runtime_counts_at_once(asked)
+    await deleting_a_runtime_in_use_warns(asked, kubectl_path)
     await it_tells_how_it_does(asked)
     await without_it_only_what_it_judges_waits(asked)
 
@@ -121,6 +122,23 @@ async def a_new_runtime_counts_at_once(asked: Cluster) -> None:
             return False
 
     await eventually(passes, "the new runtime is not known", seconds=5)
+
+
+async def deleting_a_runtime_in_use_warns(asked: Cluster, kubectl: Path) -> None:
+    used = inference_service("by-name")
+    used["spec"]["predictor"]["model"]["runtime"] = "mine"
+    await asked.client.create(INFERENCE_SERVICES, used)
+    command = [str(kubectl), f"--kubeconfig={asked.server.kubeconfig}", "delete", "--dry-run=server"]
+
+    async def warned() -> bool:
+        done = subprocess.run(
+            [*command, "servingruntime", "mine"], capture_output=True, text=True, timeout=30, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return "Warning: ServingRuntime mine is used by default/by-name;" in done.stderr
+
+    await eventually(warned, "a deletion does not name the users", seconds=10)
+    await asked.client.delete(INFERENCE_SERVICES, Key("default", "by-name"))
 
 
 async def it_tells_how_it_does(asked: Cluster) -> None:

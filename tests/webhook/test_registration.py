@@ -44,7 +44,7 @@ async def tls_server(certificates: Held) -> AsyncIterator[tuple[str, int]]:
     tls = LiveTls()
     assert certificates.leaf is not None
     tls.serve(certificates.leaf)
-    admission = Admission(lambda namespace: Rules(Settings()), Metrics())
+    admission = Admission(lambda asked: Rules(Settings()), Metrics())
     async with serving(admission, "127.0.0.1", 0, tls=tls.context, drain_seconds=0) as address:
         yield address
 
@@ -77,7 +77,7 @@ async def test_it_is_applied_once_and_then_left_alone(made: Cluster, reach: Reac
         assert registrar.since == {certificates.authority.certificate.fingerprint: START}
     namespace = await made.client.get(NAMESPACES, Key("", NAMESPACE))
     assert live["metadata"]["ownerReferences"][0]["uid"] == namespace["metadata"]["uid"]
-    webhook = live["webhooks"][0]
+    webhook, warner = live["webhooks"]
     assert (webhook["failurePolicy"], webhook["timeoutSeconds"], webhook["sideEffects"]) == (
         "Fail",
         2,
@@ -89,6 +89,13 @@ async def test_it_is_applied_once_and_then_left_alone(made: Cluster, reach: Reac
         ("Namespaced", "servingruntimes", "CREATE", "UPDATE"),
         ("Cluster", "clusterservingruntimes", "CREATE", "UPDATE"),
     }
+    # Deletions are told of and can be stopped by nothing here.
+    assert (warner["failurePolicy"], warner["timeoutSeconds"]) == ("Ignore", 1)
+    assert {(*rule["resources"], *rule["operations"]) for rule in warner["rules"]} == {
+        ("servingruntimes", "DELETE"),
+        ("clusterservingruntimes", "DELETE"),
+    }
+    assert warner["clientConfig"] == webhook["clientConfig"]
 
 
 @pytest.mark.apiserver

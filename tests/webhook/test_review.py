@@ -23,7 +23,7 @@ from tests.webhook.objects import (
     review,
 )
 from webhook import review as module
-from webhook.options import load_args_schemas
+from stoker.configuration import load_args_schemas
 from webhook.review import MalformedReview, Rules, answer, judge, parse_review
 
 RULES = Rules(Settings(), [parse_runtime(cluster_runtime())], load_args_schemas(ARGS_SCHEMAS))

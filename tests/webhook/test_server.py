@@ -39,7 +39,7 @@ async def serving(admission: Admission) -> AsyncIterator[str]:
 
 
 def admission(**options: Any) -> Admission:
-    return Admission(lambda namespace: RULES, Metrics(), **options)
+    return Admission(lambda asked: RULES, Metrics(), **options)
 
 
 async def post(
@@ -51,7 +51,7 @@ async def post(
 
 async def test_reviews_are_answered_and_counted() -> None:
     metrics = Metrics()
-    async with serving(Admission(lambda namespace: RULES, metrics)) as url, ClientSession() as session:
+    async with serving(Admission(lambda asked: RULES, metrics)) as url, ClientSession() as session:
         code, reply = await post(session, url, json.dumps(review(inference_service(), uid="1")).encode())
         assert (code, reply["response"]) == (200, {"uid": "1", "allowed": True})
         code, reply = await post(session, url, json.dumps(review(bad_inference_service(), uid="2")).encode())
@@ -71,8 +71,8 @@ async def test_reviews_are_answered_and_counted() -> None:
 async def test_the_rules_asked_for_are_those_of_the_objects_namespace() -> None:
     asked: list[str] = []
 
-    def rules_for(namespace: str) -> Rules:
-        asked.append(namespace)
+    def rules_for(about: Review) -> Rules:
+        asked.append(about.namespace)
         return RULES
 
     async with serving(Admission(rules_for, Metrics())) as url, ClientSession() as session:
