@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -17,6 +18,10 @@ from webhook.review import CLUSTER_RUNTIMES, INFERENCE_SERVICES, RUNTIMES, Revie
 
 _GROUP, _VERSION = names.INFERENCE_SERVICE_VERSION.split("/")
 _SERVICES = Resource(_GROUP, _VERSION, INFERENCE_SERVICES, names.INFERENCE_SERVICE_KIND)
+
+# A runtime and the InferenceService that needs it come in one file, a few milliseconds apart: the second
+# may be reviewed before the watch has told of the first.
+MOMENT_SECONDS = 0.3
 
 
 class Caches:
@@ -71,6 +76,15 @@ class Caches:
             largest_devices=self._devices.largest,
             namespace_labels=self._labels(review.namespace),
         )
+
+    async def newer_rules(self, review: Review, rules: Rules) -> Rules | None:
+        """Rules with other runtimes than `rules`, where some come within a moment."""
+        try:
+            async with asyncio.timeout(MOMENT_SECONDS):
+                await self.catalogue.other_than(rules.runtimes, review.namespace)
+        except TimeoutError:
+            return None
+        return self.rules_for(review)
 
     def _labels(self, namespace: str) -> Mapping[str, str]:
         found = self._namespaces.get(Key("", namespace)) if namespace else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -30,6 +31,7 @@ class Catalogue:
         self._on_size = on_size
         self._by_namespace: dict[str, dict[str, ServingRuntime]] = defaultdict(dict)
         self._unreadable: set[Key] = set()
+        self._news = asyncio.Event()
 
     def changed(self, old: Object | None, new: Object | None) -> None:
         """An informer's `on_change`. Cluster-scoped runtimes have no namespace, so kinds cannot collide."""
@@ -38,12 +40,19 @@ class Catalogue:
         elif old is not None:
             self._remove(key_of(old))
         self._on_size(sum(map(len, self._by_namespace.values())), len(self._unreadable))
+        self._news.set()
+        self._news = asyncio.Event()
 
     def usable_in(self, namespace: str) -> tuple[ServingRuntime, ...]:
         """The runtimes that an InferenceService of this namespace can have: its own and the cluster's."""
         cluster = self._by_namespace.get("", {})
         own = self._by_namespace.get(namespace, {}) if namespace else {}
         return (*own.values(), *cluster.values())
+
+    async def other_than(self, known: Sequence[ServingRuntime], namespace: str) -> None:
+        """Return once the namespace can have other runtimes than those `known`."""
+        while self.usable_in(namespace) == known:
+            await self._news.wait()
 
     def has(self, key: Key) -> bool:
         """Whether there is such a runtime that can be read."""

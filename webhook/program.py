@@ -39,7 +39,7 @@ class Program:
         self.caches = Caches(
             client, options.settings, load_args_schemas(options.args_schemas), self.metrics.runtimes
         )
-        self.admission = Admission(self.caches.rules_for, self.metrics)
+        self.admission = Admission(self.caches.rules_for, self.metrics, newer_rules=self.caches.newer_rules)
         self.tls = LiveTls()
         self.keeper = Keeper(
             SecretStore(client, options.namespace),

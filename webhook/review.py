@@ -21,7 +21,7 @@ from typing import Any
 
 from stoker.serving import names
 from stoker.serving.admission.validate import Verdict, validate_inference_service, validate_runtime
-from stoker.serving.api.objects import ServingRuntime
+from stoker.serving.api.objects import LEGACY_FORMATS, ServingRuntime
 from stoker.serving.problems import FieldProblem
 from stoker.serving.settings import Settings
 
@@ -37,6 +37,8 @@ CLUSTER_RUNTIMES = "clusterservingruntimes"
 MAX_LISTED = 200
 MAX_LINE = 1024
 _MOST_USERS = 8
+# Fields of which the cluster's runtimes decide whether they are right.
+_DECIDED_BY_RUNTIMES = (".runtime", ".modelFormat.name", *(f".{name}" for name in LEGACY_FORMATS))
 
 
 class MalformedReview(Exception):
@@ -92,6 +94,11 @@ class Judgement:
     def allowed(self) -> bool:
         """Whether the object may be stored."""
         return not self.problems
+
+    @property
+    def wants_a_runtime(self) -> bool:
+        """Whether another runtime could change the verdict."""
+        return any(problem.field.endswith(_DECIDED_BY_RUNTIMES) for problem in self.problems)
 
 
 def parse_review(body: bytes) -> Review:

@@ -48,17 +48,23 @@ _KEEPALIVE_SECONDS = 120.0
 
 
 class Admission:
-    """Answers reviews. `rules_for(review)` must be quick: it is called on the loop, for each review."""
+    """Answers reviews.
+
+    `rules_for(review)` must be quick: it is called on the loop, for each review. `newer_rules` may wait for
+    a moment; it is asked before an InferenceService is refused for want of a runtime.
+    """
 
     def __init__(
         self,
         rules_for: Callable[[Review], Rules],
         metrics: Metrics,
         *,
+        newer_rules: Callable[[Review, Rules], Awaitable[Rules | None]] | None = None,
         deadline: float = DEADLINE_SECONDS,
         judge: Callable[[Review, Rules], Judgement] = judge,
     ) -> None:
         self._rules_for = rules_for
+        self._newer_rules = newer_rules
         self._metrics = metrics
         self._deadline = deadline
         self._judge = judge
@@ -92,8 +98,7 @@ class Admission:
             async with asyncio.timeout(self._deadline):
                 body = await request.read()
                 review = await self._in_thread(parse_review, body)
-                rules = self._rules_for(review)
-                judgement = await self._in_thread(self._judge, review, rules)
+                judgement = await self._judged(review)
         except TimeoutError as fault:
             if review is None:
                 raise MalformedReview(408, "Timeout", "the body did not come in time") from None
@@ -101,6 +106,15 @@ class Admission:
         _log(review, judgement)
         self._metrics.answered(review, judgement, time.monotonic() - begun)
         return _json(200, answer(review, judgement))
+
+    async def _judged(self, review: Review) -> Judgement:
+        rules = self._rules_for(review)
+        judgement: Judgement = await self._in_thread(self._judge, review, rules)
+        if self._newer_rules and judgement.wants_a_runtime:
+            newer = await self._newer_rules(review, rules)
+            if newer is not None:
+                judgement = await self._in_thread(self._judge, review, newer)
+        return judgement
 
     @web.middleware
     async def never_fail(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.webhook.objects import Object, cluster_runtime, namespaced_runtime
 from webhook.catalogue import Catalogue
 
@@ -23,6 +25,17 @@ def test_a_namespace_has_its_own_runtimes_and_the_clusters() -> None:
     catalogue.changed(shared, None)
     assert names(catalogue, "a") == set()
     assert names(catalogue, "b") == {("namespaced", "own"), ("namespaced", "more")}
+
+
+async def test_waiting_ends_with_a_runtime_that_the_namespace_can_use() -> None:
+    catalogue = Catalogue()
+    waiting = asyncio.create_task(catalogue.other_than((), "a"))
+    for obj in (namespaced_runtime("own", "b"), cluster_runtime()):
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        catalogue.changed(None, obj)
+    await waiting
+    await catalogue.other_than((), "a")
 
 
 def test_a_change_replaces_what_was_known_and_damage_removes_it() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stoker.configuration import load_args_schemas
 from stoker.serving.admission.validate import Verdict
 from stoker.serving.api.objects import parse_runtime
 from stoker.serving.problems import FieldProblem
@@ -23,7 +24,6 @@ from tests.webhook.objects import (
     review,
 )
 from webhook import review as module
-from stoker.configuration import load_args_schemas
 from webhook.review import MalformedReview, Rules, answer, judge, parse_review
 
 RULES = Rules(Settings(), [parse_runtime(cluster_runtime())], load_args_schemas(ARGS_SCHEMAS))

@@ -81,6 +81,24 @@ async def test_the_rules_asked_for_are_those_of_the_objects_namespace() -> None:
     assert asked == ["team-a", ""]
 
 
+async def test_a_runtime_that_comes_a_moment_later_still_counts() -> None:
+    """As where one file holds both, and the watch tells of the runtime after the review has begun."""
+    asked: list[Review] = []
+
+    async def newer(about: Review, rules: Rules) -> Rules | None:
+        assert not rules.runtimes
+        asked.append(about)
+        return RULES if about.name == "waits" else None
+
+    judging = Admission(lambda about: Rules(Settings()), Metrics(), newer_rules=newer)
+    async with serving(judging) as url, ClientSession() as session:
+        for name, allowed in (("waits", True), ("in-vain", False)):
+            _, reply = await post(session, url, json.dumps(review(inference_service(name))).encode())
+            assert reply["response"]["allowed"] is allowed
+        _, reply = await post(session, url, json.dumps(review(cluster_runtime())).encode())
+    assert [about.name for about in asked] == ["waits", "in-vain"], "nothing else waits"
+
+
 async def test_a_body_of_8_mib_is_read_and_a_larger_one_is_named() -> None:
     document = json.dumps(review(inference_service())).encode()
     async with serving(admission(deadline=10)) as url, ClientSession() as session:
