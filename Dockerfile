@@ -1,4 +1,5 @@
-# Stoker's images. Targets: stoker (controller, webhook, gateway), runtime-cpu, runtime-cuda.
+# Stoker's images. Targets: stoker (controller, webhook, gateway), runtime-cpu, runtime-cuda,
+# fetch (brings weights for images that do not themselves).
 #   buildah build --target stoker -t stoker.dev/stoker:0.1.0 .
 # `make images` builds the first two on a Debian base of its own and asks one for a completion.
 ARG BASE=debian:12-slim
@@ -21,6 +22,9 @@ RUN python3 -m venv /opt/venv
 FROM build AS build-stoker
 RUN /opt/venv/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r /requirements/stoker.txt
 
+FROM build AS build-fetch
+RUN /opt/venv/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r /requirements/fetch.txt
+
 FROM build AS build-runtime-cpu
 RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r /requirements/runtime-cpu.txt
 
@@ -36,6 +40,13 @@ COPY gateway /opt/stoker/gateway
 COPY manifests/runtimes/args-schema /etc/stoker/args-schemas
 USER 65532:65532
 CMD ["python", "-m", "controller"]
+
+# The init container of pods whose own image fetches nothing: no torch, so that it is pulled in seconds.
+FROM base AS fetch
+COPY --from=build-fetch /opt/venv /opt/venv
+COPY runtime /opt/stoker/runtime
+USER 65532:65532
+ENTRYPOINT ["python", "-m", "runtime", "fetch"]
 
 # Models are fetched into HF_HOME, which the runtimes mount as a writable volume.
 FROM base AS runtime-cpu
