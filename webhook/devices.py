@@ -1,12 +1,11 @@
-"""How many devices of a kind one node has at most: who asks for more waits for ever."""
+"""The cluster's devices, as far as reviews ask: how many of a kind one node has at most."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from stoker.kube.resource import Key, Object, key_of
-from stoker.serving import quantities
-from stoker.serving.rendering.merge import is_extended
+from stoker.serving.admission.devices import counts, largest
 
 
 class Devices:
@@ -32,26 +31,10 @@ class Devices:
             self._nodes.pop(key, None)
         else:
             self._nodes[key] = after
-        largest: dict[str, int] = {}
-        for held in self._nodes.values():
-            for name, count in held.items():
-                largest[name] = max(count, largest.get(name, 0))
-        self._largest = largest if self._nodes else None
+        self._largest = largest(self._nodes.values())
 
 
 def keep(node: Object) -> Object:
     """An informer's `transform`: of a node, only what is read here."""
     metadata = {name: node["metadata"].get(name) for name in ("name", "uid", "resourceVersion")}
     return {"metadata": metadata, "status": {"allocatable": counts(node)}}
-
-
-def counts(node: Object) -> Mapping[str, int]:
-    """The devices of a node that pods can get."""
-    found = {}
-    for name, value in ((node.get("status") or {}).get("allocatable") or {}).items():
-        if is_extended(name):
-            try:
-                found[name] = int(quantities.parse(value))
-            except ValueError:
-                continue  # no kubelet writes such; and it is only about a warning
-    return found

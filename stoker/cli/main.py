@@ -30,17 +30,21 @@ _INTERRUPTED = 130
 class _Commands(click.Group):
     """Says failures as problem, details and what to do next, without a traceback.
 
-    `run` is loaded when it is named: it alone needs stoker.serving.
+    `run` and `validate` are loaded when they are named: they alone need stoker.serving.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "run"])
+        return sorted([*super().list_commands(ctx), "run", "validate"])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "run":
             from stoker.cli.run import run_command  # noqa: PLC0415
 
             return run_command
+        if cmd_name == "validate":
+            from stoker.cli.validate import validate_command  # noqa: PLC0415
+
+            return validate_command
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:

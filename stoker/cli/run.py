@@ -27,6 +27,7 @@ from stoker.local.home import cache_from
 from stoker.serving.admission.validate import validate_inference_service, validate_runtime
 from stoker.serving.api.objects import parse_inference_service, parse_runtime
 from stoker.serving.problems import FieldProblem, Invalid
+from stoker.serving.rendering.expansion import expand
 from stoker.serving.rendering.render import render
 from stoker.serving.rendering.selection import NoRuntime, select_runtime
 from stoker.serving.settings import Settings
@@ -134,6 +135,10 @@ def as_process(
     if port is not None and own:
         arguments.append(f"--http_port={port}")
     environment, notes = _environment(container, pod, environ)
+    # As the kubelet does, from the container's own variables alone.
+    own_variables = {name: environment[name] for name in _names(container) if name in environment}
+    command = [expand(str(word), own_variables) for word in command]
+    arguments = [expand(word, own_variables) for word in arguments]
     if port is not None and not own and port != served:
         notes.append(f"--port {port} is not known to this image; it listens on {served}")
         port = None
@@ -147,6 +152,7 @@ def _environment(
 ) -> tuple[dict[str, str], list[str]]:
     """The host's environment with the container's variables over it, and notes on those left out."""
     environment, notes = dict(environ), []
+    earlier: dict[str, str] = {}
     # A host process has the host's folders: a variable that names a volume of the pod would name nothing.
     mounted = {mount["mountPath"] for mount in container.get("volumeMounts") or []}
     for variable in container.get("env") or []:
@@ -159,11 +165,17 @@ def _environment(
         elif value in mounted:
             continue
         else:
-            environment[name] = str(value or "")
+            environment[name] = expand(str(value or ""), earlier)
+        if name in environment:
+            earlier[name] = environment[name]
     if any("persistentVolumeClaim" in volume for volume in pod.get("volumes") or []):
         notes.append("volumes of the cluster are not here")
     environment.setdefault("HF_HUB_CACHE", str(cache_from(environ) / "huggingface" / "hub"))
     return environment, notes
+
+
+def _names(container: Object) -> list[str]:
+    return [variable["name"] for variable in container.get("env") or []]
 
 
 def serve(process: HostProcess) -> int:

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from stoker.kube.resource import Key
+from stoker.serving.admission.devices import counts
 from stoker.serving.settings import Settings
 from tests.webhook.objects import Object, cluster_runtime, inference_service, namespaced_runtime, review
 from webhook import usage
-from webhook.devices import Devices, counts
+from webhook.devices import Devices
 from webhook.devices import keep as keep_node
 from webhook.review import Rules, judge, parse_review
 from webhook.usage import Usage

@@ -1,0 +1,1 @@
+"""What the webhook would say to YAML files, without a cluster."""

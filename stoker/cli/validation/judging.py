@@ -1,0 +1,104 @@
+"""The verdict on each document: the CRD's schema, then the webhook's rules, with the runtimes at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stoker.cli.validation.cluster import Surroundings
+from stoker.cli.validation.documents import Document
+from stoker.cli.validation.schema import Schemas
+from stoker.serving import names
+from stoker.serving.admission.validate import Verdict, validate_inference_service, validate_runtime
+from stoker.serving.api.objects import ServingRuntime, read_runtime
+from stoker.serving.problems import FieldProblem, not_supported
+from stoker.serving.settings import Settings
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A document and what is said of it; `verdict` is None where the object is none of Stoker's."""
+
+    document: Document
+    verdict: Verdict | None
+
+
+def is_of_stoker(value: Object) -> bool:
+    """Whether the object is of the group that Stoker serves."""
+    version = value.get("apiVersion")
+    return isinstance(version, str) and version.split("/")[0] == names.GROUP
+
+
+class Judge:
+    """Judges documents as a cluster would that has these runtimes, and the documents' own."""
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        settings: Settings,
+        args_schemas: Mapping[str, Object],
+        *,
+        namespace: str = "default",
+    ) -> None:
+        """`namespace`: of objects that name none."""
+        self._surroundings = surroundings
+        self._settings = settings
+        self._args_schemas = args_schemas
+        self._namespace = namespace
+        self._schemas = Schemas()
+
+    def judge(self, documents: Sequence[Document]) -> list[Judged]:
+        """All of them, in order. Runtimes among them count for every InferenceService."""
+        placed = [self._placed(each.value) for each in documents]
+        runtimes = _runtimes([*self._surroundings.runtimes, *placed])
+        return [
+            Judged(document, self._verdict(document, value, runtimes) if is_of_stoker(value) else None)
+            for document, value in zip(documents, placed, strict=True)
+        ]
+
+    def _placed(self, value: Object) -> Object:
+        metadata = value.get("metadata")
+        if value.get("kind") == names.CLUSTER_RUNTIME_KIND or not isinstance(metadata, dict):
+            return value
+        return value | {"metadata": {"namespace": self._namespace} | metadata}
+
+    def _verdict(self, document: Document, value: Object, runtimes: Sequence[ServingRuntime]) -> Verdict:
+        kind = value.get("kind")
+        if (value["apiVersion"], kind) not in self._schemas.kinds:
+            return Verdict((_no_such_kind(value, self._schemas),))
+        of_schema = self._schemas.check(value)
+        if kind == names.INFERENCE_SERVICE_KIND:
+            verdict = validate_inference_service(
+                value, None, runtimes, self._settings, args_schemas=self._args_schemas
+            )
+        else:
+            verdict = validate_runtime(value, None)
+        # Both find, for example, unknown fields. The rules say more of what to do instead.
+        said = {problem.field for problem in verdict.problems}
+        more = [problem for problem in of_schema if problem.field not in said]
+        found = [*document.problems, *verdict.problems, *more]
+        found.sort(key=lambda problem: document.line(problem.field))
+        return Verdict(tuple(found), verdict.warnings)
+
+
+def _no_such_kind(value: Object, schemas: Schemas) -> FieldProblem:
+    kinds = sorted({kind for _, kind in schemas.kinds})
+    if value.get("kind") not in kinds:
+        return not_supported("kind", value.get("kind"), kinds)
+    versions = [version for version, kind in schemas.kinds if kind == value.get("kind")]
+    return not_supported("apiVersion", value["apiVersion"], versions)
+
+
+def _runtimes(objects: Sequence[Object]) -> list[ServingRuntime]:
+    """The readable runtimes; of several with one name the last, which would overwrite the others."""
+    kinds = (names.RUNTIME_KIND, names.CLUSTER_RUNTIME_KIND)
+    found: dict[tuple[str, str], ServingRuntime] = {}
+    for each in objects:
+        if each.get("kind") in kinds and is_of_stoker(each):
+            runtime, problems = read_runtime(each)
+            if not problems:
+                found[runtime.namespace, runtime.name] = runtime
+    return list(found.values())
