@@ -13,12 +13,14 @@ CLUSTER_RUNTIME_KIND = "ClusterServingRuntime"
 
 # KServe's labels: pods carry them, and tools written for KServe select by them.
 INFERENCE_SERVICE_LABEL = f"{GROUP}/inferenceservice"
+SERVER_TYPE_ANNOTATION = f"{GROUP}/server-type"
 COMPONENT_LABEL = "component"
 COMPONENT = "predictor"
 # Ours.
 DOMAIN = "stoker.dev"
 REVISION_LABEL = f"{DOMAIN}/revision"
 IMAGE_VARIANTS_ANNOTATION = f"{DOMAIN}/image-variants"
+REPEATABLE_FLAGS_ANNOTATION = f"{DOMAIN}/repeatable-flags"
 ARGS_SCHEMA_ANNOTATION = f"{DOMAIN}/args-schema"
 # Kubernetes' recommended labels.
 APP_NAME_LABEL = "app.kubernetes.io/name"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stoker.serving import quantities
 from stoker.serving.problems import FieldProblem, Invalid, child, invalid, not_supported, required
 
 
@@ -21,18 +22,29 @@ class Accelerator:
     """A device that pods ask for: which build of the image runs on it, and which nodes have it."""
 
     resource: str  # name in resources.limits; `*` and `?` match as in a shell: nvidia.com/mig-*
-    image_suffix: str
+    # Of the image of runtimes annotated `stoker.dev/image-variants: "true"`; None: there is no build for it,
+    # and a pod that asks for the device is refused instead of running on the CPU beside it.
+    image_suffix: str | None
+    kserve_suffix: str = ""  # of KServe's own images: huggingfaceserver, tfserving, torchserve
     node_selector: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ImageVariants:
-    """What is appended to the image of runtimes annotated `stoker.dev/image-variants: "true"`."""
+    """Which build of an image runs on which device. Of several rows that match the first counts."""
 
     without_accelerator: str = "-cpu"
     accelerators: tuple[Accelerator, ...] = (
-        Accelerator("nvidia.com/gpu", "-cuda"),
-        Accelerator("nvidia.com/mig-*", "-cuda"),
+        Accelerator("nvidia.com/gpu", "-cuda", "-gpu"),
+        Accelerator("nvidia.com/gpu.shared", "-cuda", "-gpu"),
+        Accelerator("nvidia.com/mig-*", "-cuda", "-gpu"),
+        Accelerator("amd.com/gpu", None),
+        Accelerator("aws.amazon.com/neuron*", None),
+        Accelerator("google.com/tpu", None),
+        Accelerator("gpu.intel.com/i915", None),
+        Accelerator("gpu.intel.com/xe", None),
+        Accelerator("habana.ai/gaudi", None),
+        Accelerator("huawei.com/Ascend*", None),
     )
 
     def accelerator(self, resource: str) -> Accelerator | None:
@@ -52,6 +64,11 @@ class Settings:
     image_variants: ImageVariants = ImageVariants()
     # A new revision that cannot be scheduled because the old one holds the devices takes over after this.
     hand_over_after: float = 60.0
+    # sizeLimit of /dev/shm where the container has no memory limit; with one it is half of that.
+    shared_memory: str = "4Gi"
+    # "restricted": every pod is as Pod Security `restricted` demands. "compatible": containers of Stoker's
+    # own image are; others, which may start as root, get what cannot break them.
+    pod_security: str = "compatible"
     # How long a model may take from the container's start until its first token; sizes the startup probe.
     startup_deadline: float = 3600.0
     # The end of a pod: endpoints are removed during `pre_stop_seconds`; late requests are still taken
@@ -106,7 +123,8 @@ def _image_variants(given: Any, path: str, problems: list[FieldProblem]) -> Imag
         problems.append(invalid(child(path, "accelerators"), rows, "must be a list"))
         return default
     made = (_accelerator(row, child(path, "accelerators", n), problems) for n, row in enumerate(rows))
-    return ImageVariants(suffix, tuple(row for row in made if row is not None))
+    # The rows given come first, so that a row for one vendor takes no other vendor's away.
+    return ImageVariants(suffix, (*(row for row in made if row is not None), *default.accelerators))
 
 
 def _accelerator(row: Any, path: str, problems: list[FieldProblem]) -> Accelerator | None:
@@ -114,19 +132,22 @@ def _accelerator(row: Any, path: str, problems: list[FieldProblem]) -> Accelerat
         problems.append(invalid(path, row, "must be a mapping"))
         return None
     before = len(problems)
-    for name in sorted(map(str, row.keys() - {"resource", "image_suffix", "node_selector"})):
-        problems.append(
-            not_supported(child(path, str(name)), name, ["resource", "image_suffix", "node_selector"])
-        )
-    for name in ("resource", "image_suffix"):
-        if not isinstance(row.get(name), str):
-            problems.append(required(child(path, name), "a string"))
+    known = {each.name for each in dataclasses.fields(Accelerator)}
+    for name in sorted(map(str, row.keys() - known)):
+        problems.append(not_supported(child(path, name), name, known))
+    if not isinstance(row.get("resource"), str):
+        problems.append(required(child(path, "resource"), "a string"))
+    if not isinstance(row.get("image_suffix", 0), str | None):
+        problems.append(required(child(path, "image_suffix"), "a string, or null where there is no build"))
+    kserve_suffix = row.get("kserve_suffix", "")
+    if not isinstance(kserve_suffix, str):
+        problems.append(invalid(child(path, "kserve_suffix"), kserve_suffix, "must be a string"))
     labels = row.get("node_selector", {})
     if not isinstance(labels, Mapping) or not all(isinstance(value, str) for value in labels.values()):
         problems.append(invalid(child(path, "node_selector"), labels, "must map labels to strings"))
     if len(problems) > before:
         return None
-    return Accelerator(row["resource"], row["image_suffix"], dict(labels))
+    return Accelerator(row["resource"], row["image_suffix"], kserve_suffix, dict(labels))
 
 
 def _text(path: str, value: Any) -> FieldProblem | None:
@@ -157,6 +178,13 @@ def _whole_seconds(path: str, value: Any) -> FieldProblem | None:
     return None if good else invalid(path, value, "must be a whole number of seconds, 0 or greater")
 
 
+def _quantity(path: str, value: Any) -> FieldProblem | None:
+    try:
+        return None if quantities.parse(value) > 0 else invalid(path, value, "must be greater than 0")
+    except ValueError as error:
+        return invalid(path, value, str(error))
+
+
 def _one_of(*allowed: str) -> Callable[[str, Any], FieldProblem | None]:
     return lambda path, value: None if value in allowed else not_supported(path, value, allowed)
 
@@ -171,5 +199,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], FieldProblem | None]] = {
     "pre_stop_seconds": _whole_seconds,
     "lame_duck_seconds": _whole_seconds,
     "drain_seconds": _whole_seconds,
+    "shared_memory": _quantity,
+    "pod_security": _one_of("compatible", "restricted"),
     "missing_runtime": _one_of("refuse", "warn"),
 }

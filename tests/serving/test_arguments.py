@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.serving.rendering.arguments import merge_args, parse_flags, split, value_of
+from stoker.serving.rendering.arguments import flag_names, merge_args, parse_flags, split, value_of
 
 MERGES = [
     ("appended", ["--a=1"], ["--b=2"], ["--a=1", "--b=2"]),
@@ -31,6 +31,8 @@ MERGES = [
     ("no value is stolen by a positional", ["--x"], ["pos", "--y=1"], ["pos", "--x", "--y=1"]),
     ("after -- nothing is a flag", ["--a=1", "--", "--b"], ["--b=2"], ["--a=1", "--b=2", "--", "--b"]),
     ("shell script", ["exec llm --a=1"], ["--a=2"], ["exec llm --a=1", "--a=2"]),
+    ("the whole over its keys", ["--j.a=1", "--j.b.c=2", "--ja=3"], ["--j={}"], ["--ja=3", "--j={}"]),
+    ("a key over the same key", ["--j.a=1", "--j.b=2"], ["--j.a=3"], ["--j.b=2", "--j.a=3"]),
     ("nothing", [], [], []),
 ]
 
@@ -40,6 +42,26 @@ MERGES = [
 )
 def test_merge(runtime: list[str], user: list[str], merged: list[str]) -> None:
     assert merge_args(runtime, user) == merged
+
+
+@pytest.mark.parametrize(
+    ("runtime", "user", "merged"),
+    [
+        (["--a=1", "--b=1"], ["--a=2"], ["--a=1", "--b=1", "--a=2"]),
+        (["--a-x", "1"], ["--a_x=2"], ["--a_x=2"]),
+        (["--c-d=1", "--a=1"], ["--c_d=2", "--a=2"], ["--c-d=1", "--a=1", "--c_d=2", "--a=2"]),
+    ],
+)
+def test_repeatable_flags_add_up(runtime: list[str], user: list[str], merged: list[str]) -> None:
+    assert merge_args(runtime, user, flag_names("--a, c-d")) == merged
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("", set()), ("a", {"a"}), (" --a-b,c\n-d ,, --", {"a_b", "c", "d"})],
+)
+def test_names_of_flags_as_people_list_them(text: str, names: set[str]) -> None:
+    assert flag_names(text) == names
 
 
 @pytest.mark.parametrize(

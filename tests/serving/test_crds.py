@@ -67,11 +67,13 @@ def test_golden_inputs_are_kept_whole(kubectl: Kubectl) -> None:
         assert _without_nulls(after["spec"]) == _without_nulls(before["spec"]), case
 
 
-def _dry_run(kubectl: Kubectl, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _dry_run(
+    kubectl: Kubectl, items: list[dict[str, Any]], *, restricted: bool = True
+) -> list[dict[str, Any]]:
     given = {"apiVersion": "v1", "kind": "List", "items": items}
     done = kubectl("create", "--dry-run=server", "--validate=strict", "-o=json", "-f", "-", given=given)
     assert done.returncode == 0, done.stderr
-    assert "would violate PodSecurity" not in done.stderr, done.stderr
+    assert not restricted or "would violate PodSecurity" not in done.stderr, done.stderr
     return _documents(done.stdout)
 
 
@@ -279,22 +281,26 @@ def test_columns_of_runtimes(kubectl: Kubectl) -> None:
 
 
 def test_what_is_rendered_is_a_pod_that_the_api_server_takes(kubectl: Kubectl) -> None:
-    """Every golden template as a Deployment, strictly and without a warning of Pod Security `restricted`."""
+    """Every golden template as a Deployment, strictly; Stoker's own image under Pod Security `restricted`."""
     label = "pod-security.kubernetes.io/warn=restricted"
     assert kubectl("label", "namespace", NAMESPACE, label, "--overwrite").returncode == 0
-    items = []
+    own, others = [], []
     selector = {"matchLabels": {"component": "predictor"}}
     for case in golden.CASES:
         output = yaml.safe_load((golden.FOLDER / f"{case}.output.yaml").read_text())
-        if "template" not in output or "refused" in output or case == "pod-defaults-overridden":
-            continue  # the last asks for root by name
-        items.append(
-            {
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
-                "metadata": {"name": case},
-                "spec": {"selector": selector, "template": output["template"]},
-            }
-        )
-    assert len(items) > 10
-    assert len(_dry_run(kubectl, items)) == len(items)
+        if "template" not in output or "refused" in output:
+            continue
+        deployment = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": case},
+            "spec": {"selector": selector, "template": output["template"]},
+        }
+        shipped = output["template"]["spec"]["containers"][0]["image"].startswith("stoker.dev/runtime:")
+        asks_for_root = case == "pod-defaults-overridden"
+        restricted = (shipped and not asks_for_root) or case == "pod-security-restricted"
+        (own if restricted else others).append(deployment)
+    assert len(own) > 5
+    assert len(_dry_run(kubectl, own)) == len(own)
+    assert len(others) > 5
+    assert len(_dry_run(kubectl, others, restricted=False)) == len(others)

@@ -57,6 +57,41 @@ CONTAINERS = [
         {"lifecycle": {"preStop": {"exec": {"command": ["x"]}}}},
     ),
     (
+        "a variable's source replaces another source",
+        {"env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]},
+        {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]},
+        {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]},
+    ),
+    (
+        "a mount by path, with or without a slash at its end",
+        {"volumeMounts": [{"name": "a", "mountPath": "/x"}]},
+        {"volumeMounts": [{"name": "b", "mountPath": "/x/"}]},
+        {"volumeMounts": [{"name": "b", "mountPath": "/x/"}]},
+    ),
+    (
+        "ports by number and protocol",
+        {"ports": [{"containerPort": 1, "name": "a"}, {"containerPort": 1, "protocol": "UDP"}]},
+        {"ports": [{"containerPort": 1, "protocol": "TCP", "hostPort": 2}]},
+        {
+            "ports": [
+                {"containerPort": 1, "name": "a", "protocol": "TCP", "hostPort": 2},
+                {"containerPort": 1, "protocol": "UDP"},
+            ]
+        },
+    ),
+    (
+        "one port of a name",
+        {"ports": [{"containerPort": 8080, "name": "http"}, {"containerPort": 9000}]},
+        {"ports": [{"containerPort": 8000, "name": "http"}]},
+        {"ports": [{"containerPort": 8000, "name": "http"}, {"containerPort": 9000}]},
+    ),
+    (
+        "a profile is replaced whole",
+        {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "x"}}},
+        {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},
+        {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},
+    ),
+    (
         "lists without a key are replaced",
         {"securityContext": {"capabilities": {"drop": ["ALL"]}, "runAsUser": 1}},
         {"securityContext": {"capabilities": {"drop": []}}},
@@ -92,6 +127,29 @@ PODS = [
                 {"name": "b", "emptyDir": {}},
             ]
         },
+    ),
+    (
+        "init containers by name, the runtime's first, their arguments as flags",
+        {"initContainers": [{"name": "a", "args": ["--x=1", "--y=1"]}, {"name": "b"}]},
+        {"initContainers": [{"name": "c"}, {"name": "a", "args": ["--x=2"]}]},
+        {"initContainers": [{"name": "a", "args": ["--y=1", "--x=2"]}, {"name": "b"}, {"name": "c"}]},
+    ),
+    (
+        "spread constraints by key and by what is done where they fail",
+        {"topologySpreadConstraints": [{"topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}]},
+        {"topologySpreadConstraints": [{"topologyKey": "z", "whenUnsatisfiable": "ScheduleAnyway"}]},
+        {
+            "topologySpreadConstraints": [
+                {"topologyKey": "z", "whenUnsatisfiable": "ScheduleAnyway"},
+                {"topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"},
+            ]
+        },
+    ),
+    (
+        "resources of the whole pod",
+        {"resources": {"limits": {"cpu": "1"}}},
+        {"resources": {"requests": {"cpu": "2"}}},
+        {"resources": {"limits": {"cpu": "2"}, "requests": {"cpu": "2"}}},
     ),
     (
         "node selectors key by key, and a handler's word is no handler here",

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.serving.problems import FieldProblem
+from stoker.serving.rendering.expansion import expand, is_expanded
 from stoker.serving.rendering.placeholders import Reference, Values, references, replace, suspects
 
 VALUES = Values("n", "ns", {"k": "label", "a-b": "dashed", "x.y/z": "slashed"}, {"k": "annotation"})
@@ -59,6 +60,71 @@ def test_references() -> None:
 def test_suspects_are_what_looks_like_a_placeholder() -> None:
     tree = ["{{.Name}} {{ .Nmae }}", "{{ message.content }}", "{{.Labels.a-b}}"]
     assert list(suspects(tree, "p")) == [("p[0]", "{{ .Nmae }}"), ("p[2]", "{{.Labels.a-b}}")]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "spec.containers[0].args[1]",
+        "spec.containers[2].command[0]",
+        "spec.initContainers[0].env[3].value",
+        "spec.containers[0].volumeMounts[0].subPathExpr",
+        "spec.containers[0].readinessProbe.exec.command[1]",
+    ],
+)
+def test_the_kubelet_expands(path: str) -> None:
+    assert is_expanded(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "spec.containers[0].image",
+        "spec.containers[0].env[0].name",
+        "spec.containers[0].lifecycle.preStop.exec.command[0]",
+        "spec.volumes[0].name",
+        "metadata.annotations[spec.containers[0].args[0]]",
+    ],
+)
+def test_the_kubelet_leaves_alone(path: str) -> None:
+    assert not is_expanded(path)
+
+
+# KServe's users know Go; these are the cases of Kubernetes' own test of the syntax.
+EXPANDED = [
+    ("$(A)", "a"),
+    ("x-$(A)-$(B)", "x-a-b"),
+    ("$(NONE)", "$(NONE)"),
+    ("$$(A)", "$(A)"),
+    ("$$$(A)", "$a"),
+    ("$$$$(A)", "$$(A)"),
+    ("$(A", "$(A"),
+    ("$A $", "$A $"),
+    ("$$", "$"),
+    ("$((A))", "$((A))"),
+    ("", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "made"), EXPANDED)
+def test_expansion_is_the_kubelets(text: str, made: str) -> None:
+    assert expand(text, {"A": "a", "B": "b"}) == made
+
+
+pieces = st.sampled_from(["", "a", "$", "$$", "$(A)", "$$(A)", "(A)", "{{ x }}"])
+values = st.text("$()A{}. ", max_size=6) | st.sampled_from(["$(A)", "$$(A)", "$", "(A)", "{{.Name}}"])
+
+
+@given(pieces, values, pieces, values)
+def test_the_kubelet_leaves_a_value_as_it_is(before: str, first: str, between: str, second: str) -> None:
+    given = Values(first, second, {}, {})
+    tree = {"spec": {"containers": [{"args": [f"{before}{{{{.Name}}}}{between}{{{{.Namespace}}}}"]}]}}
+    (written,) = replace(tree, given, "", [])["spec"]["containers"][0]["args"]
+    variables = {"A": "secret"}
+    # What each piece says by itself; nothing comes of the places where pieces and values meet.
+    literal = [expand(each, variables) for each in (before, between)]
+    if not (between.startswith("(") and first == "" and before.endswith("$")):
+        assert expand(written, variables) == literal[0] + first + literal[1] + second
 
 
 hostile = st.one_of(

@@ -4,7 +4,7 @@ import pytest
 
 from stoker.serving import names
 from stoker.serving.problems import Invalid, child, nearest, not_supported
-from stoker.serving.settings import Settings
+from stoker.serving.settings import Accelerator, Settings
 
 
 def test_nothing_given_is_the_defaults() -> None:
@@ -17,7 +17,11 @@ def test_the_table_of_accelerators() -> None:
     row = settings.image_variants.accelerator("amd.com/gpu")
     assert row is not None
     assert (row.image_suffix, row.node_selector) == ("-rocm", {"gpu": "amd"})
-    assert settings.image_variants.accelerator("nvidia.com/gpu") is None
+    # A row for one vendor takes no other's away, and comes before the one that it replaces.
+    assert settings.image_variants.accelerator("nvidia.com/gpu") == Accelerator(
+        "nvidia.com/gpu", "-cuda", "-gpu"
+    )
+    assert settings.image_variants.accelerator("habana.ai/gaudi") == Accelerator("habana.ai/gaudi", None)
 
 
 def test_all_problems_at_once() -> None:
@@ -29,6 +33,8 @@ def test_all_problems_at_once() -> None:
         "hand_over_after": 0,
         "drain_seconds": 1.5,
         "missing_runtime": ["warn"],
+        "shared_memory": "4GB",
+        "pod_security": "baseline",
         "image_variants": {"accelerators": [{"resource": 1, "sufix": "-x"}], "other": 1},
     }
     with pytest.raises(Invalid) as caught:
@@ -41,6 +47,8 @@ def test_all_problems_at_once() -> None:
         "hand_over_after",
         "drain_seconds",
         "missing_runtime",
+        "shared_memory",
+        "pod_security",
         "image_variants.accelerators[0].resource",
         "image_variants.accelerators[0].image_suffix",
         "image_variants.accelerators[0].sufix",

@@ -6,6 +6,7 @@ after it up to the next flag are its values, whether it takes them or not (`--a=
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,18 +76,32 @@ def parse_flags(args: Sequence[str]) -> tuple[Flag, ...]:
     return split(args).flags
 
 
-def merge_args(runtime_args: Sequence[str], user_args: Sequence[str]) -> list[str]:
+def merge_args(
+    runtime_args: Sequence[str], user_args: Sequence[str], repeatable: frozenset[str] = frozenset()
+) -> list[str]:
     """The runtime's arguments with the user's over them.
 
     A flag that the user sets, in either spelling or as its `--no-` opposite, replaces every one of the
-    runtime's; those that the user repeats stay repeated. Positional words come first: after a flag they
-    could be read as its value.
+    runtime's, and those that set keys of it (`--a` replaces `--a.key`); those that the user repeats stay
+    repeated. Flags in `repeatable` (names with `_`) add up instead: the runtime's stay. Positional words come
+    first: after a flag they could be read as its value.
     """
     runtime, user = split(runtime_args), split(user_args)
-    replaced = {flag.subject for flag in user.flags}
-    kept = tuple(flag for flag in runtime.flags if flag.subject not in replaced)
+    replaced = {flag.subject for flag in user.flags} - repeatable
+
+    def stays(flag: Flag) -> bool:
+        parents = itertools.accumulate(flag.subject.split("."), "{}.{}".format)
+        return replaced.isdisjoint(parents)
+
+    kept = tuple(flag for flag in runtime.flags if stays(flag))
     positional, rest = runtime.positional + user.positional, runtime.rest + user.rest
     return Arguments(positional, kept + user.flags, rest).words()
+
+
+def flag_names(text: str) -> frozenset[str]:
+    """Names of flags from a list that people write: `--a-b, c` are `a_b` and `c`."""
+    words = re.split(r"[\s,]+", text)
+    return frozenset(word.lstrip("-").replace("-", "_") for word in words if word.strip("-"))
 
 
 def value_of(args: Sequence[str], name: str) -> str | None:

@@ -2,7 +2,8 @@
 
 KServe runs the whole container through Go's templates as JSON text, so a chat template in an argument breaks
 the service and a quote in a label writes into neighbouring fields. Here a closed set of placeholders is found
-by a pattern, everything else with braces stays as it is, and a value that was put in is never read again.
+by a pattern, everything else with braces stays as it is, and a value that was put in is never read again, by
+nobody: where the kubelet expands `$(VARIABLE)`, a value's `$` is written so that it stays one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoker.serving.problems import FieldProblem, child, required
+from stoker.serving.rendering.expansion import is_expanded, join_literally
 
 # {{.Name}} {{ .Namespace }} {{.Labels.key}} {{.Labels["a-b"]}} {{.Annotations["x.y/z"]}}; a key without
 # brackets is what Go's templates allow, which is why one with '-', '.' or '/' needs brackets. The last is
@@ -78,21 +80,29 @@ def suspects(tree: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _fill(text: str, values: Values, path: str, problems: list[FieldProblem]) -> str:
-    def value_of(match: re.Match[str]) -> str:
-        found = _reference(match)
-        if found.of == "Name":
-            return values.name
-        if found.of == "Namespace":
-            return values.namespace
-        known = values.labels if found.of == "Labels" else values.annotations
-        value = known.get(found.key)
+    if "{{" not in text:
+        return text
+    literal = is_expanded(path)
+    filled, place = "", 0
+    for match in _PLACEHOLDER.finditer(text):
+        filled += text[place : match.start()]
+        place = match.end()
+        value = _value(_reference(match), values)
         if value is None:
+            found = _reference(match)
             detail = f"{match.group()} in {path} of the pod stands for it"
             problems.append(required(child("metadata", found.of.lower(), found.key), detail))
-            return match.group()
-        return value
+        else:
+            filled = join_literally(filled, value) if literal else filled + value
+    return filled + text[place:]
 
-    return _PLACEHOLDER.sub(value_of, text) if "{{" in text else text
+
+def _value(found: Reference, values: Values) -> str | None:
+    if found.of == "Name":
+        return values.name
+    if found.of == "Namespace":
+        return values.namespace
+    return (values.labels if found.of == "Labels" else values.annotations).get(found.key)
 
 
 def _reference(match: re.Match[str]) -> Reference:

@@ -1,78 +1,110 @@
 """What a predictor's pod gets where neither the user nor the runtime says otherwise.
 
-Safe (Pod Security `restricted`, no API token), and ending and starting as a model needs it. Everything here
-can be overridden by writing the field.
+Everything here is overridden by writing the field. Containers of Stoker's own image get what is best; those
+of another image, whose needs are not known, only what cannot break them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from stoker.serving import names
 from stoker.serving.api.reading import Object
 from stoker.serving.rendering.arguments import value_of
+from stoker.serving.rendering.shared_memory import with_shared_memory
 from stoker.serving.settings import Settings
 
 _DEFAULT_PERIOD = 10  # Kubernetes' own periodSeconds
 _DEFAULT_PORT = 8080
 _MARGIN = 10  # seconds for the process to exit in after its last stream
+_HANDLERS = ("exec", "grpc", "httpGet", "tcpSocket")
 
 
-def complete_pod(spec: Object, settings: Settings) -> Object:
-    """The PodSpec with defaults. Its first container is the one that serves."""
+def complete_pod(spec: Object, settings: Settings, own: Collection[str]) -> Object:
+    """The PodSpec with defaults. Its first container serves; `own` names those of Stoker's own image."""
+    spec = with_shared_memory(spec, settings)
     serving, *others = spec["containers"]
-    serving = _complete_serving(serving, settings)
-    pod = {
-        "automountServiceAccountToken": False,
+    serving = with_probes(with_pre_stop(serving, settings), settings)
+    containers = [serving, *others]
+    starting = spec.get("initContainers") or []
+
+    def strict(container: Object) -> bool:
+        return settings.pod_security == "restricted" or container.get("name") in own
+
+    known = all(map(strict, [*containers, *starting]))  # nothing in the pod may need more than it says
+    pod: Object = {}
+    if known or not (spec.get("serviceAccountName") or spec.get("serviceAccount")):
+        # Who names an account for an image of their own may well mean its token.
+        pod["automountServiceAccountToken"] = False
+    pod |= {
         # A Service called `vllm` would otherwise set VLLM_PORT in its namespace, and the engine dies of it.
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": _grace_seconds(serving, settings),
+        "terminationGracePeriodSeconds": grace_seconds(serving, settings),
         **spec,
-        "containers": [_complete_any(each) for each in (serving, *others)],
-        "securityContext": {
-            "runAsNonRoot": (spec.get("securityContext") or {}).get("runAsUser") != 0,
-            "seccompProfile": {"type": "RuntimeDefault"},
-            **(spec.get("securityContext") or {}),
-        },
+        "securityContext": _pod_security(spec.get("securityContext") or {}, strict=known),
+        "containers": [_complete_any(each, strict=strict(each)) for each in containers],
     }
-    if spec.get("initContainers"):
-        pod["initContainers"] = [_complete_any(each) for each in spec["initContainers"]]
+    if starting:
+        pod["initContainers"] = [_complete_any(each, strict=strict(each)) for each in starting]
     return pod
 
 
-def _complete_any(container: Object) -> Object:
+def _pod_security(given: Object, *, strict: bool) -> Object:
+    # What container engines apply by themselves, and Kubernetes does not.
+    context: Object = {"seccompProfile": {"type": "RuntimeDefault"}}
+    if strict:
+        context = {"runAsNonRoot": given.get("runAsUser") != 0} | context
+    return context | given
+
+
+def _complete_any(container: Object, *, strict: bool) -> Object:
+    # The end of the log is then the termination message: status says why a container died.
+    made = dict(container)
+    made.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
     given = container.get("securityContext") or {}
-    context = {"capabilities": {"drop": ["ALL"]}, **given}
+    if not strict:
+        return made
+    context = {"capabilities": {"drop": ["ALL"]}} | given
     if not given.get("privileged"):
         context.setdefault("allowPrivilegeEscalation", False)
     if given.get("runAsUser") == 0:
         context.setdefault("runAsNonRoot", False)  # root was asked for by name
-    made = container | {"securityContext": context}
-    # The end of the log is then the termination message: status says why a container died.
-    made.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
-    return made
+    return made | {"securityContext": context}
 
 
-def _complete_serving(container: Object, settings: Settings) -> Object:
+def with_pre_stop(container: Object, settings: Settings) -> Object:
+    """The container with a sleep before its end: proxies go on sending until they heard that the pod ends."""
+    lifecycle = container.get("lifecycle") or {}
+    if not settings.pre_stop_seconds or lifecycle.get("preStop"):
+        return container
+    sleep = {"preStop": {"sleep": {"seconds": settings.pre_stop_seconds}}}
+    return container | {"lifecycle": lifecycle | sleep}
+
+
+def with_probes(container: Object, settings: Settings) -> Object:
+    """The container with a readiness probe, and a startup probe that lasts as long as a model may load.
+
+    Readiness is KServe's where none is given: the first port accepts connections. A liveness probe without
+    startup probe would end a container that still loads its model: it is asked, patiently, at the start too.
+    """
     made = dict(container)
-    lifecycle = dict(container.get("lifecycle") or {})
-    if settings.pre_stop_seconds and not lifecycle.get("preStop"):
-        # Proxies go on sending until they have heard that the pod ends.
-        lifecycle["preStop"] = {"sleep": {"seconds": settings.pre_stop_seconds}}
-    if lifecycle:
-        made["lifecycle"] = lifecycle
-    startup = container.get("startupProbe")
-    if startup and startup.get("failureThreshold") is None:
+    startup, liveness = container.get("startupProbe"), container.get("livenessProbe")
+    if not startup and liveness:
+        same = (*_HANDLERS, "periodSeconds", "timeoutSeconds")
+        startup = {name: liveness[name] for name in same if name in liveness}
+    if startup:
         period = startup.get("periodSeconds") or _DEFAULT_PERIOD
-        made["startupProbe"] = startup | {"failureThreshold": math.ceil(settings.startup_deadline / period)}
+        enough = {"failureThreshold": math.ceil(settings.startup_deadline / period)}
+        made["startupProbe"] = startup if startup.get("failureThreshold") is not None else startup | enough
     if not container.get("readinessProbe"):
         ports = container.get("ports") or []
         port = ports[0]["containerPort"] if ports else _DEFAULT_PORT
-        made["readinessProbe"] = {"tcpSocket": {"port": port}}  # KServe's
+        made["readinessProbe"] = {"tcpSocket": {"port": port}}
     return made
 
 
-def _grace_seconds(container: Object, settings: Settings) -> int:
+def grace_seconds(container: Object, settings: Settings) -> int:
     """Until the kubelet kills: the preStop sleep, the drain that the process was told of, and a margin."""
     sleep = ((container.get("lifecycle") or {}).get("preStop") or {}).get("sleep") or {}
     args = container.get("args") or []

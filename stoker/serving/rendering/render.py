@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from stoker.serving import names
-from stoker.serving.api.objects import InferenceService, Predictor, ServingRuntime
+from stoker.serving.api.objects import InferenceService, Model, Predictor, ServingRuntime
 from stoker.serving.api.reading import Object
 from stoker.serving.problems import FieldProblem, Invalid, child, invalid, required
 from stoker.serving.rendering import checks, images, pod_defaults
+from stoker.serving.rendering.arguments import flag_names
 from stoker.serving.rendering.inputs import inputs_of
-from stoker.serving.rendering.merge import merge_container, merge_pod
+from stoker.serving.rendering.merge import merge_container, merge_containers, merge_pod
 from stoker.serving.rendering.placeholders import Values, references, replace
 from stoker.serving.settings import Settings
 
@@ -40,7 +41,7 @@ def render(isvc: InferenceService, runtime: ServingRuntime | None, settings: Set
     values = Values(isvc.name, isvc.namespace, isvc.labels, isvc.annotations)
     used = references(template)
     template = replace(template, values, "", problems)
-    template["spec"] = _finish(isvc, runtime, template["spec"], settings)
+    template["spec"] = _finish(isvc, runtime, template["spec"], settings, problems)
     problems += checks.check_pod(template["spec"], isvc.predictor)
     if problems:
         raise Invalid(*problems)
@@ -62,17 +63,14 @@ def _merged(
         detail = f"it has no container called {names.MODEL_CONTAINER}, but {_names(runtime.containers)}"
         problems.append(invalid(child(predictor.model.path, "runtime"), runtime.name, detail))
         return [], {}
-    serving = merge_container(base, predictor.model.container) | {"name": names.MODEL_CONTAINER}
+    repeatable = flag_names(runtime.annotations.get(names.REPEATABLE_FLAGS_ANNOTATION, ""))
+    serving = merge_container(base, predictor.model.container, repeatable) | {"name": names.MODEL_CONTAINER}
     if predictor.model.runtime_version and serving.get("image"):
         image = images.with_version(serving["image"], predictor.model.runtime_version)
         serving = serving | {"image": image}
-    # The user's sidecars are merged over the runtime's of the same name, as KServe does with one of them.
-    theirs = {each.get("name"): each for each in predictor.containers}
     others = [each for each in runtime.containers if each is not base]
-    sidecars = [merge_container(each, theirs.get(each.get("name"), {})) for each in others]
-    taken = {each.get("name") for each in sidecars}
-    added = [each for each in predictor.containers if each.get("name") not in taken]
-    return [serving, *sidecars, *added], merge_pod(runtime.pod_spec, predictor.pod_spec)
+    sidecars = merge_containers(others, predictor.containers, repeatable)
+    return [serving, *sidecars], merge_pod(runtime.pod_spec, predictor.pod_spec)
 
 
 def _own(predictor: Predictor, problems: list[FieldProblem]) -> list[Object]:
@@ -108,16 +106,24 @@ def _template(isvc: InferenceService, runtime: ServingRuntime | None, spec: Obje
 
 
 def _finish(
-    isvc: InferenceService, runtime: ServingRuntime | None, spec: Object, settings: Settings
+    isvc: InferenceService,
+    runtime: ServingRuntime | None,
+    spec: Object,
+    settings: Settings,
+    problems: list[FieldProblem],
 ) -> Object:
     """Image variants, the name in the environment, defaults: nothing here is searched for placeholders."""
     containers = [pod_defaults.with_name_variable(each, isvc.name) for each in spec["containers"]]
     model = isvc.predictor.model
-    own_image = model is not None and bool(model.container.get("image"))
-    if runtime and runtime.annotations.get(names.IMAGE_VARIANTS_ANNOTATION) == "true":
-        serving = pod_defaults.with_drain(containers[0], settings)
-        if not own_image and serving.get("image"):
-            image = images.with_variant(serving["image"], serving, settings.image_variants)
+    own: set[str] = set()
+    if runtime is not None and model is not None:
+        serving = containers[0]
+        if is_own(runtime):
+            serving = pod_defaults.with_drain(serving, settings)
+        if serving.get("image") and not model.container.get("image"):
+            own = {str(each.get("name")) for each in runtime.containers} if is_own(runtime) else set()
+            problems += _unbuilt(runtime, model, serving, settings) if own else ()
+            image = _build(runtime, model, serving, settings)
             serving = serving | {"image": image}
         containers[0] = serving
     spec = spec | {"containers": containers}
@@ -125,7 +131,28 @@ def _finish(
     wanted = {name: value for row in found for name, value in row.node_selector.items()}
     if wanted:
         spec["nodeSelector"] = wanted | (spec.get("nodeSelector") or {})
-    return pod_defaults.complete_pod(spec, settings)
+    return pod_defaults.complete_pod(spec, settings, own)
+
+
+def is_own(runtime: ServingRuntime) -> bool:
+    """Whether the runtime says that its image is Stoker's: its flags, its probes and its user are known."""
+    return runtime.annotations.get(names.IMAGE_VARIANTS_ANNOTATION) == "true"
+
+
+def _build(runtime: ServingRuntime, model: Model, serving: Object, settings: Settings) -> str:
+    image: str = serving["image"]
+    if model.runtime_version and not is_own(runtime):
+        return image  # as KServe has it: a version that was asked for is the whole tag
+    return images.with_build(image, serving, runtime, settings.image_variants)
+
+
+def _unbuilt(
+    runtime: ServingRuntime, model: Model, serving: Object, settings: Settings
+) -> Iterator[FieldProblem]:
+    for name in images.unbuilt([serving], settings.image_variants):
+        path = child(model.path, "resources", "limits", name)
+        detail = f"runtime {runtime.name} has no image for it; set image, or image_variants in the settings"
+        yield FieldProblem(path, "FieldValueNotSupported", f"Unsupported device: {detail}")
 
 
 def _names(containers: Iterable[Object]) -> str:
