@@ -28,6 +28,13 @@ class Reason(StrEnum):
     TOKEN_MISSING = "TokenMissing"  # noqa: S105 - the name of a failure
     HUB_UNREACHABLE = "HubUnreachable"
     MODEL_INVALID = "ModelInvalid"
+    FILE_MISSING = "FileMissing"
+    PICKLE_REFUSED = "PickleRefused"
+    STORAGE_UNREACHABLE = "StorageUnreachable"
+    STORAGE_NOT_WRITABLE = "StorageNotWritable"
+    CREDENTIALS_MISSING = "CredentialsMissing"
+    ACCESS_DENIED = "AccessDenied"
+    CHECKSUM_MISMATCH = "ChecksumMismatch"
     MODEL_UNSUPPORTED = "ModelUnsupported"
     BACKEND_UNAVAILABLE = "BackendUnavailable"
     OUT_OF_MEMORY = "OutOfMemory"

@@ -16,9 +16,13 @@ from runtime.failures import Failure, Reason, explain
 from runtime.flags.parse import bad_flags
 from runtime.flags.settings import Settings
 from runtime.hub import cache as hub_cache
-from runtime.hub.download import locate, locate_tokenizer
+from runtime.hub.download import locate_tokenizer
 from runtime.server.service import Service
 from runtime.state import Backend, BackendName, BackendReason, Phase, Progress, State
+from runtime.storage.files import Choice
+from runtime.storage.reporting import Reporting
+from runtime.storage.resolve import Wanted, resolve
+from runtime.storage.retry import Retrying
 
 _WATCH_SECONDS = 1.0
 
@@ -79,6 +83,8 @@ class Lifecycle:
             from runtime.engines.echo import EchoEngine  # noqa: PLC0415 - engines load on demand
 
             self._chosen(BackendName.ECHO, BackendReason.REQUESTED, "asked for with --backend=echo")
+            if settings.storage_uri is not None:
+                await self._fetch()  # it needs no model, and whoever names one wants to know that it is there
             return EchoEngine(
                 max_model_len=settings.max_model_len,
                 max_num_seqs=settings.max_num_seqs,
@@ -119,17 +125,17 @@ class Lifecycle:
     async def _fetch(self) -> ModelFiles:
         settings, state = self._settings, self._state
         state.enter(Phase.FETCHING)
-        cache = hub_cache.hub_cache()
-
-        def report(done: int, total: int) -> None:
-            state.progress = Progress(done, total, "bytes")
+        reporting = Reporting(state, log)
+        retrying = Retrying(on_retry=reporting.retrying)
 
         def fetch() -> tuple[Path, Path]:
-            path = locate(
-                settings.model_id, settings.model_revision, cache, report, code=settings.trust_remote_code
-            )
+            path = resolve(_wanted(settings), reporting.report, retrying)
             tokenizer = locate_tokenizer(
-                path, settings.tokenizer, settings.tokenizer_revision, settings.model_id, cache
+                path,
+                settings.tokenizer,
+                settings.tokenizer_revision,
+                settings.model_id,
+                hub_cache.hub_cache(),
             )
             return path, tokenizer
 
@@ -153,6 +159,16 @@ class Lifecycle:
         while (problem := engine.problem()) is None:  # noqa: ASYNC110 - engines have no event for it
             await asyncio.sleep(_WATCH_SECONDS)
         raise Failure(Reason.ENGINE_FAILED, f"The engine ended: {problem}")
+
+
+def _wanted(settings: Settings) -> Wanted:
+    return Wanted(
+        settings.model_id,
+        settings.storage_uri,
+        settings.model_revision,
+        Path(settings.model_dir),
+        Choice(pickle=settings.allow_pickle, code=settings.trust_remote_code),
+    )
 
 
 def _vllm(settings: Settings, files: ModelFiles) -> Engine:

@@ -14,6 +14,7 @@ from runtime.flags.settings import Settings
 from runtime.flags.table import BY_NAME, FLAGS, INSTEAD, TEXTS, TRUTH, Flag
 from runtime.flags.tokens import Given, split
 from runtime.state import BackendName
+from runtime.storage import uri as uris
 
 
 def parse(arguments: Sequence[str]) -> Settings:
@@ -42,7 +43,6 @@ def parse(arguments: Sequence[str]) -> Settings:
     if problems:
         raise bad_flags(problems)
     values["engine_flags"] = tuple(others)
-    del values["model_dir"]
     return Settings(**values)
 
 
@@ -125,7 +125,10 @@ def unknown_flag(written: str, known: Iterable[str]) -> str:
 
 def _complete(values: dict[str, Any], problems: list[str], environ: Mapping[str, str] = os.environ) -> None:
     """Fills what follows from other flags and checks what must exist."""
-    if values["model_id"] is None:
+    if values["storage_uri"] is not None:
+        problems += _stored(values)
+        values["model_id"] = values["storage_uri"]
+    elif values["model_id"] is None:
         if values["backend"] == "echo":
             values["model_id"] = "echo"
         elif Path(values["model_dir"]).is_dir():
@@ -143,3 +146,17 @@ def _complete(values: dict[str, Any], problems: list[str], environ: Mapping[str,
     template = values["chat_template"]
     if template is not None and not Path(template).is_file():
         problems.append(f"--chat_template={template}: there is no such file")
+
+
+def _stored(values: dict[str, Any]) -> list[str]:
+    """What is wrong with --storage_uri, alone and beside the other flags that name a model."""
+    problems = []
+    if values["model_id"] is not None:
+        problems.append("--model_id and --storage_uri both name a model; give one of them")
+    try:
+        uri = uris.parse(values["storage_uri"])
+    except Failure as failure:
+        return [*problems, f"--storage_uri: {failure.message}"]
+    if values["model_revision"] is not None and (uri.scheme != "hf" or uri.revision is not None):
+        problems.append(f"--model_revision: --storage_uri={uri} says which already")
+    return problems

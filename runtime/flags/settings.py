@@ -38,6 +38,9 @@ class Settings:
     echo_token_seconds: float
     echo_load_seconds: float
     engine_flags: tuple[Given, ...] = ()
+    model_dir: str = "/mnt/models"
+    storage_uri: str | None = None
+    allow_pickle: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -93,6 +93,18 @@ FLAGS: tuple[Flag, ...] = (
     Flag("served_model_name", TEXTS, "Further names that requests may use.", ()),
     Flag("model_id", TEXT, "Model on the hub (ORG/NAME) or a directory."),
     Flag("model_dir", TEXT, "Directory of the model where there is no --model_id.", "/mnt/models"),
+    Flag(
+        "storage_uri",
+        TEXT,
+        "Where the model comes from in place of --model_id: hf://OWNER/MODEL:REVISION, s3://BUCKET/PREFIX; "
+        "pvc:// and file:// name what is mounted at --model_dir.",
+    ),
+    Flag(
+        "allow_pickle",
+        TRUTH,
+        "Load pickled weights where there are no safetensors: runs code in them.",
+        False,
+    ),
     Flag("model_revision", TEXT, "Branch, tag or commit of the model. Default: main."),
     Flag("tokenizer", TEXT, "Tokenizer on the hub or in a directory. Default: the model's.", backends=MODELS),
     Flag(

@@ -14,6 +14,7 @@ from pathlib import Path
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
+_SAFE = ("*.safetensors", "*.gguf")
 STAND_IN_NOTE = "STAND_IN.md"
 
 
@@ -56,6 +57,12 @@ def folder(cache: Path, model_id: str) -> Path:
 
 def find(cache: Path, model_id: str, revision: str | None) -> Path | None:
     """The complete snapshot of a model at a branch, tag or commit, or None."""
+    snapshot = snapshot_of(cache, model_id, revision)
+    return snapshot if snapshot is not None and complete(snapshot) else None
+
+
+def snapshot_of(cache: Path, model_id: str, revision: str | None) -> Path | None:
+    """The snapshot of a repository at a branch, tag or commit, complete or not; None where there is none."""
     home, wanted = folder(cache, model_id), revision or "main"
     if _COMMIT.fullmatch(wanted):
         commit = wanted
@@ -65,21 +72,42 @@ def find(cache: Path, model_id: str, revision: str | None) -> Path | None:
         except OSError:
             return None
     snapshot = home / "snapshots" / commit
-    return snapshot if complete(snapshot) else None
+    return snapshot if snapshot.is_dir() else None
 
 
 def complete(snapshot: Path) -> bool:
     """Whether a snapshot holds a configuration and all of its weight files."""
     if not (snapshot / "config.json").exists():
         return False
-    index = snapshot / "model.safetensors.index.json"
-    if index.exists():
-        try:
-            shards = set(json.loads(index.read_text())["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError):
-            return False
-        return all((snapshot / shard).exists() for shard in shards)
+    shards = _indexed(snapshot)
+    if shards is not None:
+        return bool(shards) and not missing_files(snapshot)
     return any(path.exists() for pattern in _WEIGHTS for path in snapshot.glob(pattern))
+
+
+def missing_files(snapshot: Path) -> list[str]:
+    """Weight files that the snapshot's own index names and that are not there."""
+    return sorted(shard for shard in _indexed(snapshot) or () if not (snapshot / shard).exists())
+
+
+def pickles_only(snapshot: Path) -> list[str]:
+    """The pickled weight files of a snapshot that has no safe ones; none where it has."""
+    if any(path.exists() for pattern in _SAFE for path in snapshot.glob(pattern)):
+        return []
+    return sorted(
+        path.name for pattern in _WEIGHTS if pattern not in _SAFE for path in snapshot.glob(pattern)
+    )
+
+
+def _indexed(snapshot: Path) -> set[str] | None:
+    """The weight files that the index names; None where there is no index, none where it cannot be read."""
+    index = snapshot / "model.safetensors.index.json"
+    if not index.exists():
+        return None
+    try:
+        return {str(shard) for shard in json.loads(index.read_text())["weight_map"].values()}
+    except (OSError, ValueError, KeyError, AttributeError):
+        return set()
 
 
 def weight_bytes(snapshot: Path) -> int:

@@ -1,29 +1,35 @@
-"""Finding a model for serving: the cache, else the hub, else a Failure that says what to do."""
+"""Finding a model of the hub for serving: the cache, else the hub, else a Failure that says what to do."""
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 from runtime.failures import Failure, Reason, explain
 from runtime.hub import cache as hub_cache
+from runtime.hub.source import HubSource, Revision
+from runtime.storage.disk import disk_failure, exclusive
+from runtime.storage.files import Choice, RemoteFile, choose
+from runtime.storage.retry import Retrying, Transient
+from runtime.storage.transfer import Order, Report, Transfer
 
-Report = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all) as a download goes on, from any thread."""
+_TOKENIZER = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.vocab")
+# With the model in the cache the hub is only asked whether there is a newer one.
+_ATTEMPTS_WITH_A_COPY = 2
+_FOR_SERVING = Choice()
 
-_TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.vocab")
-_OTHER_FORMATS = ("original/*", "consolidated*", "onnx/*", "openvino/*", "*.gguf")
 
-
-def locate(model_id: str, revision: str | None, cache: Path, report: Report, *, code: bool) -> Path:
-    """The directory with the model's files; blocks while it downloads.
-
-    `code` also takes Python files along (trust_remote_code). Raises Failure.
-    """
+def locate(
+    model_id: str,
+    revision: str | None,
+    cache: Path,
+    report: Report,
+    *,
+    choice: Choice = _FOR_SERVING,
+    retrying: Retrying | None = None,
+) -> Path:
+    """The directory with the model's files; blocks while it downloads. Raises Failure."""
     if os.path.isdir(model_id):
         return Path(model_id)
     if model_id.startswith(("/", "./", "../")):
@@ -38,27 +44,48 @@ def locate(model_id: str, revision: str | None, cache: Path, report: Report, *, 
     cached = hub_cache.find(cache, model_id, revision)
     if hub_cache.offline():
         if cached is None:
-            raise Failure(Reason.HUB_UNREACHABLE, _offline_message(model_id, revision, cache))
+            raise Failure(Reason.HUB_UNREACHABLE, offline_message(model_id, revision, cache))
         return cached
     if cached is not None and cached.name == revision:
         return cached  # a commit never changes
-    return download(model_id, revision, cache, report, code=code)
-
-
-def download(model_id: str, revision: str | None, cache: Path, report: Report, *, code: bool) -> Path:
-    """Brings the newest files of a revision from the hub into the cache. Raises Failure."""
-    patterns = [*_TEXT_FILES, *(["*.py"] if code else [])]
     try:
-        snapshot = _snapshot(model_id, revision, cache, report, [*patterns, "*.safetensors"])
-        if not hub_cache.complete(snapshot):
-            snapshot = _snapshot(model_id, revision, cache, report, [*patterns, "*.bin", "*.pt"])
-    except Exception as error:
-        raise _failure(error, model_id, revision, cache) from error
+        return download(model_id, revision, cache, report, choice=choice, retrying=retrying)
+    except Failure as failure:
+        if cached is None or failure.reason is not Reason.HUB_UNREACHABLE:
+            raise
+        return cached
+
+
+def download(
+    model_id: str,
+    revision: str | None,
+    cache: Path,
+    report: Report,
+    *,
+    choice: Choice = _FOR_SERVING,
+    retrying: Retrying | None = None,
+) -> Path:
+    """Brings the newest files of a revision from the hub into the cache, as the hub's own library lays it
+    out. Raises Failure.
+    """
+    retrying = retrying or Retrying()
+    source = HubSource(model_id, revision)
+    copy = hub_cache.find(cache, model_id, revision) is not None
+    there = _look(source, cache, retrying, copy)
+    wanted = choose(there.files, choice, source.name)
+    snapshot = _bring(source, there, wanted, cache, report=report, retrying=retrying)
+    missing = hub_cache.missing_files(snapshot)
+    if missing:
+        raise Failure(
+            Reason.FILE_MISSING,
+            f"Model {model_id} names files in its index that the hub does not have at revision "
+            f"{revision or 'main'}: {', '.join(missing[:3])}{' and others' if len(missing) > 3 else ''}.",
+        )
     if not hub_cache.complete(snapshot):
         raise Failure(
             Reason.MODEL_INVALID,
-            f"Model {model_id} has no config.json with safetensors or PyTorch weights at revision "
-            f"{revision or 'main'}; files seen: {', '.join(sorted(p.name for p in snapshot.iterdir()))}",
+            f"Model {model_id} has no config.json with safetensors weights at revision {revision or 'main'}; "
+            f"files seen: {', '.join(sorted(file.path for file in there.files)[:20])}",
         )
     return snapshot
 
@@ -71,127 +98,91 @@ def locate_tokenizer(
     """
     if tokenizer is None and revision is None:
         return model
-    name = tokenizer or model_id
+    name = tokenizer or model_id.removeprefix("hf://").partition(":")[0].partition("@")[0]
     if os.path.isdir(name):
         return Path(name)
     if not hub_cache.valid_id(name):
         raise Failure(Reason.MODEL_NOT_FOUND, f"{name!r} is neither a directory nor an id of the hub.")
+    cached = hub_cache.snapshot_of(cache, name, revision)
+    if hub_cache.offline():
+        if cached is None:
+            raise Failure(Reason.HUB_UNREACHABLE, offline_message(name, revision, cache))
+        return cached
+    source, retrying = HubSource(name, revision), Retrying()
+    there = _look(source, cache, retrying, cached is not None)
+    wanted = [file for file in there.files if any(Path(file.path).match(each) for each in _TOKENIZER)]
+    return _bring(source, there, wanted, cache, report=_silent, retrying=retrying)
+
+
+def _look(source: HubSource, cache: Path, retrying: Retrying, copy: bool) -> Revision:
+    attempts = retrying.attempts
     try:
-        return _snapshot(name, revision, cache, lambda done, total: None, _TEXT_FILES)
+        if copy:
+            retrying.attempts = min(attempts, _ATTEMPTS_WITH_A_COPY)
+        return retrying.call(source.look)
+    except Transient as problem:
+        told = offline_message(source.repository, source.revision, cache)
+        raise Failure(Reason.HUB_UNREACHABLE, f"{told} The last answer: {problem.message}.") from problem
+    except Failure:
+        raise
     except Exception as error:
-        raise _failure(error, name, revision, cache) from error
+        raise explain(error, doing=f"looking model {source.repository} up on the hub") from error
+    finally:
+        retrying.attempts = attempts
 
 
-def _snapshot(
-    model_id: str, revision: str | None, cache: Path, report: Report, patterns: Iterable[str]
+def _bring(
+    source: HubSource,
+    there: Revision,
+    wanted: Sequence[RemoteFile],
+    cache: Path,
+    *,
+    report: Report,
+    retrying: Retrying,
 ) -> Path:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only where the hub is asked
-
-    path = snapshot_download(
-        model_id,
-        revision=revision,
-        cache_dir=cache,
-        allow_patterns=list(patterns),
-        ignore_patterns=list(_OTHER_FORMATS),
-        tqdm_class=_meter(report),
-        max_workers=4,
-    )
-    return Path(path)
-
-
-def _meter(report: Report) -> type[Any]:
-    """A stand-in for tqdm's bar that reports the bytes written to disk instead of drawing."""
-
-    class Meter:
-        def __init__(self, iterable: Iterable[Any] = (), **kwargs: Any) -> None:
-            self._iterable = iterable
-            self._counts = "Reconstructing" in str(kwargs.get("desc", ""))
-            self.total: float = kwargs.get("total") or 0
-            self.n: float = kwargs.get("initial") or 0
-            self.disable = False
-
-        def __iter__(self) -> Any:
-            return iter(self._iterable)
-
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(
-            self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-        ) -> None:
-            return None
-
-        def update(self, amount: float | None = 1) -> None:
-            self.n += amount or 0
-            self.refresh()
-
-        def refresh(self, *_: Any, **__: Any) -> None:
-            if self._counts and self.total:
-                report(int(self.n), int(self.total))
-
-        def __getattr__(self, name: str) -> Callable[..., None]:
-            return lambda *args, **kwargs: None  # set_description, close, set_lock, ...
-
-        @classmethod
-        def get_lock(cls) -> Any:
-            import threading  # noqa: PLC0415
-
-            return threading.RLock()
-
-        @classmethod
-        def set_lock(cls, lock: Any) -> None:
-            return None
-
-    return Meter
+    """Blobs by their hash, a snapshot of links to them, the branch's name last."""
+    home = hub_cache.folder(cache, source.repository)
+    blobs, snapshot = home / "blobs", home / "snapshots" / there.commit
+    lock = cache / ".locks" / f"{home.name}.lock"
+    with exclusive(lock, waiting=lambda: retrying.on_retry("another process fetches this model", 0.0)):
+        try:
+            links = [file for file in wanted if not (snapshot / file.path).exists()]
+            missing = {file.tag: file for file in links if not (blobs / file.tag).exists()}
+            orders = [
+                Order(file, blobs / file.tag, blobs / f"{file.tag}.partial") for file in missing.values()
+            ]
+            there_already = sum(file.size for file in wanted) - sum(file.size for file in missing.values())
+            snapshot.mkdir(parents=True, exist_ok=True)
+            Transfer(source, report, retrying).run(orders, present=there_already)
+            for file in links:
+                _link(snapshot / file.path, blobs / file.tag)
+            if source.revision != there.commit:
+                _write_reference(home / "refs" / source.revision, there.commit)
+        except OSError as error:
+            raise disk_failure(error, cache) from error
+    return snapshot
 
 
-def _failure(  # noqa: PLR0911 - one return for each kind of failure
-    error: Exception, model_id: str, revision: str | None, cache: Path
-) -> Failure:
-    from huggingface_hub import errors  # noqa: PLC0415
-
-    token = bool(os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"))
-    if isinstance(error, errors.GatedRepoError):
-        if token:
-            return Failure(
-                Reason.MODEL_GATED,
-                f"Model {model_id} is gated and the account of HF_TOKEN has no access to it. "
-                f"Ask for access on the model's page, or use another token.",
-            )
-        return Failure(
-            Reason.TOKEN_MISSING,
-            f"Model {model_id} is gated and there is no HF_TOKEN. Accept its licence on the model's "
-            f"page and give the container an HF_TOKEN from a Secret.",
-        )
-    if isinstance(error, errors.RepositoryNotFoundError):
-        hint = "" if token else " If it is private, give the container an HF_TOKEN from a Secret."
-        return Failure(Reason.MODEL_NOT_FOUND, f"The hub has no model {model_id}.{hint}")
-    if isinstance(error, errors.RevisionNotFoundError):
-        return Failure(Reason.MODEL_NOT_FOUND, f"Model {model_id} has no revision {revision}.")
-    if isinstance(error, errors.HfHubHTTPError) and error.response is not None:
-        status = error.response.status_code
-        if status in (401, 403):
-            reason = Reason.MODEL_GATED if token else Reason.TOKEN_MISSING
-            return Failure(reason, f"The hub refused model {model_id} (HTTP {status}). Check HF_TOKEN.")
-        return Failure(
-            Reason.HUB_UNREACHABLE, f"The hub answered HTTP {status} for model {model_id}; try again."
-        )
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return Failure(
-            Reason.DISK_FULL,
-            f"The model cache {cache} cannot be written ({error.strerror}). Set HF_HUB_CACHE to a "
-            f"writable volume.",
-        )
-    if (
-        isinstance(error, (errors.LocalEntryNotFoundError, ConnectionError))
-        or "Connect" in type(error).__name__
-    ):
-        return Failure(Reason.HUB_UNREACHABLE, _offline_message(model_id, revision, cache))
-    return explain(error, doing=f"downloading model {model_id}")
+def _silent(done: int, total: int) -> None:
+    return None
 
 
-def _offline_message(model_id: str, revision: str | None, cache: Path) -> str:
-    at = f" at revision {revision}" if revision else ""
+def _link(link: Path, blob: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)  # one whose blob is gone
+    link.symlink_to(os.path.relpath(blob, link.parent))
+
+
+def _write_reference(reference: Path, commit: str) -> None:
+    reference.parent.mkdir(parents=True, exist_ok=True)
+    fresh = reference.with_name(f".{reference.name}.new")
+    fresh.write_text(commit)
+    fresh.replace(reference)
+
+
+def offline_message(model_id: str, revision: str | None, cache: Path) -> str:
+    """Why a model that is not in the cache cannot be had, and what to do."""
+    at = f" at revision {revision}" if revision not in (None, "main") else ""
     if hub_cache.offline():
         why = "the hub is switched off (HF_HUB_OFFLINE=1)"
     else:

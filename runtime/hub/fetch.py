@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import os
 import socket
 import sys
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.failures import Failure, Reason, explain
@@ -17,15 +15,23 @@ from runtime.hub import cache as hub_cache
 from runtime.hub import stand_in
 from runtime.hub.download import download
 from runtime.hub.progress import Progress
+from runtime.storage.disk import exclusive
 
 _CONNECT_SECONDS = 5.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command; 0 when the model is in the cache, 1 when it could not be brought, 2 on bad usage."""
+    """Runs the command, for a URI that of `runtime.storage.command`; 0 when the model is in the cache, 1 when
+    it could not be brought, 2 on bad usage.
+    """
+    if any("://" in argument for argument in arguments):
+        from runtime.storage.command import main as into_directory  # noqa: PLC0415 - the other form
+
+        return into_directory(arguments)
     parser = argparse.ArgumentParser(
         prog="python -m runtime fetch",
         description="Fill the model cache (HF_HUB_CACHE, else $STOKER_CACHE/huggingface/hub) from the hub.",
+        epilog="`fetch URI DIR` brings hf://OWNER/MODEL:REVISION or s3://BUCKET/PREFIX into a directory.",
     )
     parser.add_argument(
         "model_id", nargs="?", default=stand_in.MODEL_ID, metavar="ID", help="default: %(default)s"
@@ -42,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"fetch: {failure.message}", file=sys.stderr)  # noqa: T201 - a command's answer
         return 1
     except KeyboardInterrupt:
-        print("fetch: interrupted; nothing half-made is left in the cache", file=sys.stderr)  # noqa: T201
+        print("fetch: interrupted; what was fetched is kept for the next time", file=sys.stderr)  # noqa: T201
         return 130
     if hub_cache.is_stand_in(snapshot):
         _say(
@@ -63,7 +69,7 @@ def fetch(model_id: str, revision: str | None, cache: Path, *, refresh: bool) ->
     if present is not None and not refresh:
         _say(f"{model_id} is in {cache}")
         return present
-    with _exclusive(cache):
+    with exclusive(cache / ".fetch.lock", lambda: _say("another fetch is running; waiting for it")):
         present = hub_cache.find(cache, model_id, revision)  # another fetch may have just made it
         if present is not None and not refresh:
             return present
@@ -86,7 +92,7 @@ def fetch(model_id: str, revision: str | None, cache: Path, *, refresh: bool) ->
 
 def _from_hub(model_id: str, revision: str | None, cache: Path) -> Path:
     progress = Progress(f"fetch: {model_id}")
-    snapshot = download(model_id, revision, cache, progress, code=False)
+    snapshot = download(model_id, revision, cache, progress)
     progress.done("in the cache")
     return snapshot
 
@@ -102,26 +108,6 @@ def _hub_reachable() -> bool:
     except OSError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _exclusive(cache: Path) -> Iterator[None]:
-    """One fetch at a time per cache; the lock goes with the process, however it ends."""
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        handle = (cache / ".fetch.lock").open("w")
-    except OSError as error:
-        raise Failure(
-            Reason.DISK_FULL,
-            f"The model cache {cache} cannot be written: {error.strerror}. Set STOKER_CACHE.",
-        ) from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _say("another fetch is running; waiting for it")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _say(text: str) -> None:

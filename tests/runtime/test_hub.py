@@ -33,6 +33,11 @@ FILES = {
 }
 
 
+def blob(data: bytes) -> str:
+    """What git calls these bytes."""
+    return hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
+
+
 @dataclass
 class Hub:
     """Knows org/small, org/gated and org/broken."""
@@ -55,7 +60,7 @@ class Hub:
 
     async def tree(self, request: web.Request) -> web.Response:
         entries = [
-            {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+            {"type": "file", "path": name, "size": len(data), "oid": blob(data)}
             for name, data in FILES.items()
         ]
         return web.json_response(entries)
@@ -63,7 +68,7 @@ class Hub:
     async def resolve(self, request: web.Request) -> web.Response:
         self.asked.append(request.match_info["path"])
         data = FILES[request.match_info["path"]]
-        tag = f'"{hashlib.sha1(data).hexdigest()}"'
+        tag = f'"{blob(data)}"'
         return web.Response(body=data, headers={"ETag": tag, "X-Repo-Commit": COMMIT})
 
 
@@ -86,10 +91,11 @@ import json, sys
 from pathlib import Path
 from runtime.failures import Failure
 from runtime.hub.download import locate
+from runtime.storage.retry import Retrying
 model, revision, cache = sys.argv[1:4]
 seen = []
 try:
-    path = locate(model, revision or None, Path(cache), lambda *now: seen.append(now), code=False)
+    path = locate(model, revision or None, Path(cache), lambda *now: seen.append(now), retrying=Retrying(wait=lambda seconds: False))
     files = sorted(file.name for file in path.iterdir())
     print(json.dumps({"path": str(path), "files": files, "progress": seen[-1:]}))
 except Failure as failure:
@@ -190,7 +196,7 @@ def test_sizes_of_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../x", "a/b/c", "a b", "", "a--b/c", "-x/y"])
 def test_names_that_no_hub_has(tmp_path: Path, name: str) -> None:
     with pytest.raises(Failure) as failure:
-        locate(name, None, tmp_path, lambda done, total: None, code=False)
+        locate(name, None, tmp_path, lambda done, total: None)
     assert failure.value.reason is Reason.MODEL_NOT_FOUND
     with pytest.raises(Failure):
         fetch(name, None, tmp_path, refresh=False)
