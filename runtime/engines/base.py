@@ -24,7 +24,8 @@ class Sampling:
     """How one answer is generated; every value is already checked and every default filled in.
 
     `temperature` 0 is greedy. `top_k` 0, `top_p` 1 and `min_p` 0 are off. `logprobs` None: none wanted;
-    n: the chosen token and the n most likely ones.
+    n: the chosen token and the n most likely ones. `grammar`: what the whole answer must match, as one of
+    xgrammar's structural tags in JSON; checked before, and never together with `ignore_eos` or `min_tokens`.
     """
 
     max_tokens: int
@@ -42,6 +43,7 @@ class Sampling:
     ignore_eos: bool = False
     logprobs: int | None = None
     logit_bias: Mapping[int, float] = field(default_factory=dict)
+    grammar: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,16 @@ class ModelFacts:
     """What the OpenAI layer must know of the loaded model.
 
     `default_sampling`: values of the model's generation_config.json by OpenAI's names, for requests that
-    leave them out. `max_logprobs` 0: this engine has none.
+    leave them out. `max_logprobs` 0: this engine has none. `structured`: it enforces `Sampling.grammar`.
+    `embeds`: the model gives embeddings (`Embedder`) and no text.
     """
 
     max_model_len: int
     tokenizer: Tokenizer
     default_sampling: Mapping[str, float] = field(default_factory=dict)
     max_logprobs: int = 0
+    structured: bool = False
+    embeds: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,11 @@ class Unsupported(Exception):
 
 
 class EngineRefused(Exception):
-    """The engine does not take this request; the message is for the client."""
+    """The engine does not take this request; the message is for the client, `param` the field it is about."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class EngineBusy(Exception):
@@ -150,6 +159,16 @@ class Engine(Protocol):
         self, request_id: str, prompt: Sequence[int], sampling: Sampling
     ) -> AsyncGenerator[Delta, None]:
         """One answer, as deltas; the last has a finish_reason. Closing it early frees its work at once.
+
+        Raises EngineDead, EngineRefused, EngineBusy.
+        """
+
+
+class Embedder(Protocol):
+    """What an engine has besides, where `ModelFacts.embeds`."""
+
+    async def embed(self, request_id: str, prompts: Sequence[Sequence[int]]) -> list[Sequence[float]]:
+        """One vector for each prompt, in order. Cancelling it frees its work.
 
         Raises EngineDead, EngineRefused, EngineBusy.
         """

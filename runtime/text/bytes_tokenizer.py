@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Sequence
 
-from runtime.text.tokenizer import Message, PromptError
+from runtime.text.tokenizer import Message, PromptError, Tool
 
 BEGIN, TURN, END = 256, 257, 258
 """Special tokens: begin of text, begin of a chat turn, end of text."""
@@ -15,18 +16,25 @@ class BytesTokenizer:
     """Token ids 0 to 255 are UTF-8 bytes; completions begin with BEGIN, chat turns with TURN."""
 
     vocab_size = 259
+    template = "{{ tools }}<tool_call>"
+    """Nothing is rendered with it: it says that tools are taken, in the Hermes form."""
 
     def encode(self, text: str) -> list[int]:
         """BEGIN and the text's bytes."""
         return [BEGIN, *text.encode()]
 
-    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
-        """BEGIN, then for each message TURN, the role, a newline and the content; at last an open turn."""
+    def encode_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
+        """BEGIN, then for each message TURN, the role, a newline and the content; at last an open turn.
+        Tools come first, as JSON in a turn of their own, and calls of them after their message's content.
+        """
         ids = [BEGIN]
+        if tools:
+            ids += [TURN, *b"tools\n", *json.dumps(list(tools)).encode()]
         for message in messages:
             if "\n" in message["role"]:
                 raise PromptError("a role must not hold a line break")
-            ids += [TURN, *f"{message['role']}\n{message['content']}".encode()]
+            calls = json.dumps(message["tool_calls"]) if message.get("tool_calls") else ""
+            ids += [TURN, *f"{message['role']}\n{message['content'] or ''}{calls}".encode()]
         return [*ids, TURN, *b"assistant\n"]
 
     def decode(self, token_ids: Sequence[int]) -> str:

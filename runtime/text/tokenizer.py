@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 Message = Mapping[str, Any]
-"""One chat message: `role`, `content` and perhaps `name`."""
+"""One chat message: `role`, `content` and perhaps `name`; with tools also `tool_calls` (their arguments as
+objects) and `tool_call_id`."""
+
+
+Tool = Mapping[str, Any]
+"""One of OpenAI's tools: `type` and `function`."""
 
 
 class PromptError(ValueError):
@@ -27,11 +32,13 @@ class Tokenizer(Protocol):
     """What the OpenAI layer needs of a tokenizer. Thread-safe."""
 
     vocab_size: int
+    template: str | None
+    """The chat template's text, None where the model has none: it shows which tools' form the model knows."""
 
     def encode(self, text: str) -> list[int]:
         """A completion's prompt: with the tokenizer's special tokens."""
 
-    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+    def encode_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """A chat's prompt: the template with its generation prompt, without further special tokens.
 
         Raises PromptError where there is no template or it refuses the messages.
@@ -47,6 +54,7 @@ class Tokenizer(Protocol):
         """A new answer's text."""
 
 
+_LONGEST_RENDERED = 4 << 20
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 _LONGEST_INCOMPLETE = 3  # bytes of a character of which one is missing
 _LONGEST_WINDOW = 256  # tokens; a model that says nothing but broken characters is taken at its word
@@ -57,26 +65,35 @@ class HubTokenizer:
 
     def __init__(self, tokenizer: Any, *, vocab_size: int, chat_template: str | None = None) -> None:
         self._tokenizer = tokenizer
-        self._template = chat_template
+        self._given_template = chat_template
         self.vocab_size = vocab_size
+        self.template = chat_template or _own_template(tokenizer)
+
+    @property
+    def inner(self) -> Any:
+        """The library's object."""
+        return self._tokenizer
 
     def encode(self, text: str) -> list[int]:
         """A completion's prompt: with the tokenizer's special tokens."""
         return list(self._tokenizer(text, add_special_tokens=True, return_attention_mask=False)["input_ids"])
 
-    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+    def encode_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """A chat's prompt. The template writes the beginning-of-text token where the model wants one, so the
         tokenizer must not add a second.
         """
         try:
             text = self._tokenizer.apply_chat_template(
                 [dict(message) for message in messages],
-                chat_template=self._template,
+                tools=[dict(tool) for tool in tools] or None,
+                chat_template=self._given_template,
                 tokenize=False,
                 add_generation_prompt=True,
             )
         except Exception as error:
             raise PromptError(_template_problem(error)) from error
+        if len(text) > _LONGEST_RENDERED:
+            raise PromptError(f"the model's chat template makes {len(text)} characters of these messages")
         return list(self._tokenizer(text, add_special_tokens=False, return_attention_mask=False)["input_ids"])
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -133,6 +150,14 @@ class HubTextStream:
             self._said = len(self._tokenizer.decode(self._ids))
         else:
             del self._ids[self._context :]
+
+
+def _own_template(tokenizer: Any) -> str | None:
+    """The template that the library would take; a model may have several, one of them for tools."""
+    own = getattr(tokenizer, "chat_template", None)
+    if isinstance(own, dict):
+        return own.get("tool_use") or own.get("default")
+    return own or None
 
 
 def _template_problem(error: Exception) -> str:

@@ -8,10 +8,12 @@ step.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -29,6 +31,9 @@ from runtime.engines.base import (
 from runtime.engines.transformers.loading import Loaded, load
 from runtime.state import Phase
 from runtime.text.tokenizer import TextStream
+
+if TYPE_CHECKING:
+    from runtime.engines.transformers.grammar import Grammars, Mask
 
 log = structlog.get_logger()
 
@@ -82,6 +87,7 @@ class TransformersEngine:
             tokenizer=loaded.tokenizer,
             default_sampling=loaded.default_sampling,
             max_logprobs=_MAX_LOGPROBS,
+            structured=importlib.util.find_spec("xgrammar") is not None,
         )
 
     async def stop(self) -> None:
@@ -103,7 +109,11 @@ class TransformersEngine:
         """One answer. Closing the generator frees its row before the next step."""
         if self._worker is None:
             raise EngineDead("the model is not loaded")
-        answer = self._worker.submit(request_id, prompt, sampling)
+        mask = None
+        if sampling.grammar is not None:
+            # In a thread of its own: a large schema takes a second, and nobody's next token waits for it.
+            mask = await asyncio.to_thread(self._worker.grammars.mask, sampling.grammar)
+        answer = self._worker.submit(request_id, prompt, sampling, mask)
         try:
             while True:
                 item = await answer.inbox.get()
@@ -128,6 +138,7 @@ class _Answer:
         self.generated = 0
         self.last_token = 0
         self.sampler: Any = None
+        self.mask: Mask | None = None
         self.inbox: asyncio.Queue[Delta | Exception] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
 
@@ -150,8 +161,18 @@ class _Worker(threading.Thread):
         self._running: list[_Answer] = []
         self._stopping = False
 
-    def submit(self, request_id: str, prompt: Sequence[int], sampling: Sampling) -> _Answer:
+    @cached_property
+    def grammars(self) -> Grammars:
+        from runtime.engines.transformers.grammar import Grammars  # noqa: PLC0415 - loads xgrammar
+
+        tokenizer = self._loaded.tokenizer
+        return Grammars(tokenizer.inner, vocab_size=tokenizer.vocab_size, ends=self._loaded.ends)
+
+    def submit(
+        self, request_id: str, prompt: Sequence[int], sampling: Sampling, mask: Mask | None
+    ) -> _Answer:
         answer = _Answer(request_id, prompt, sampling, self._loaded.tokenizer.stream())
+        answer.mask = mask
         with self._wake:
             if self._stopping or self.problem is not None:
                 raise EngineDead(self.problem or "the engine is stopping")
@@ -211,7 +232,9 @@ class _Worker(threading.Thread):
 
         try:
             logits = batch.join(answer.prompt)
-            answer.sampler = Sampler(answer.sampling, answer.prompt, self._loaded.ends, logits.device)
+            answer.sampler = Sampler(
+                answer.sampling, answer.prompt, self._loaded.ends, logits.device, answer.mask
+            )
         except Exception as error:
             # One prompt's trouble is that prompt's alone, as long as its row did not come to be.
             if len(batch) == len(self._running):

@@ -8,20 +8,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
 from runtime.engines.base import Sampling, TokenLogprob
+
+if TYPE_CHECKING:
+    from runtime.engines.transformers.grammar import Mask
 
 
 class Sampler:
     """One answer's sampling state: what was generated, and its own random numbers."""
 
     def __init__(
-        self, sampling: Sampling, prompt: Sequence[int], ends: frozenset[int], device: torch.device
+        self,
+        sampling: Sampling,
+        prompt: Sequence[int],
+        ends: frozenset[int],
+        device: torch.device,
+        mask: Mask | None = None,
     ) -> None:
-        """`ends`: the model's end-of-text tokens, out of reach until `min_tokens` are generated."""
+        """`ends`: the model's end-of-text tokens, out of reach until `min_tokens` are generated. `mask`: the
+        answer's grammar.
+        """
         self._sampling = sampling
+        self._mask = mask
         self._prompt = set(prompt)
         self._counts: Counter[int] = Counter()
         self._ends = sorted(ends | set(sampling.stop_token_ids))
@@ -38,11 +50,15 @@ class Sampler:
         adjusted = self._adjusted(logits)
         token = int(adjusted.argmax()) if self._sampling.temperature == 0 else self._drawn(adjusted)
         self._counts[token] += 1
+        if self._mask is not None:
+            self._mask.accept(token)
         return token, None if raw is None else self._logprob(raw, token)
 
     def _adjusted(self, logits: torch.Tensor) -> torch.Tensor:
         sampling = self._sampling
         logits = logits.clone()
+        if self._mask is not None:
+            self._mask.apply(logits)
         if self._counts.total() < sampling.min_tokens and self._ends:
             logits[self._ends] = -torch.inf
         for token, bias in sampling.logit_bias.items():

@@ -81,6 +81,7 @@ class VllmEngine:
             ),
             default_sampling=model.get_diff_sampling_param(),
             max_logprobs=_MAX_LOGPROBS if model.max_logprobs < 0 else min(model.max_logprobs, _MAX_LOGPROBS),
+            structured=True,
         )
 
     def _launch(self) -> Any:
@@ -129,8 +130,13 @@ class VllmEngine:
 
 
 def _params(sampling: Sampling) -> Any:
-    from vllm.sampling_params import RequestOutputKind, SamplingParams  # noqa: PLC0415
+    from vllm.sampling_params import (  # noqa: PLC0415
+        RequestOutputKind,
+        SamplingParams,
+        StructuredOutputsParams,
+    )
 
+    grammar = sampling.grammar
     return SamplingParams(
         max_tokens=sampling.max_tokens,
         min_tokens=sampling.min_tokens,
@@ -150,6 +156,7 @@ def _params(sampling: Sampling) -> Any:
         ignore_eos=sampling.ignore_eos,
         logprobs=sampling.logprobs,
         logit_bias=dict(sampling.logit_bias) or None,
+        structured_outputs=None if grammar is None else StructuredOutputsParams(structural_tag=grammar),
         output_kind=RequestOutputKind.DELTA,
         skip_clone=True,
     )
