@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.serving.api.objects import parse_inference_service, parse_runtime
-from stoker.serving.problems import Invalid
+from stoker.serving.problems import Invalid, child
+from stoker.serving.rendering.expansion import expand, is_expanded
 from stoker.serving.rendering.render import Rendered, inputs_of, render
 from stoker.serving.settings import Settings
 
@@ -140,11 +142,63 @@ def test_a_runtime_without_the_serving_container_is_named() -> None:
     assert caught.value.problems[0].field == "spec.predictor.model.runtime"
 
 
-@given(st.text(), st.text(max_size=50))
+EVERYWHERE = parse_runtime(
+    {
+        "kind": "ClusterServingRuntime",
+        "metadata": {"name": "everywhere"},
+        "spec": {
+            "supportedModelFormats": [{"name": "m", "autoSelect": True}],
+            "annotations": {"note": '{{.Annotations["a/note"]}}'},
+            "volumes": [
+                {
+                    "name": "v",
+                    "configMap": {"name": "{{.Labels.team}}", "items": [{"key": "{{.Labels.team}}"}]},
+                }
+            ],
+            "initContainers": [{"name": "i", "image": "i", "args": ['{{.Annotations["a/note"]}}', "$(A)"]}],
+            "containers": [
+                {
+                    "name": "kserve-container",
+                    "image": "r:{{.Labels.team}}",
+                    "command": ["serve", "{{.Labels.team}}"],
+                    "args": ['--note=<{{.Annotations["a/note"]}}>', "$(A)", "{{ jinja }}"],
+                    "env": [{"name": "NOTE", "value": 'a{{.Annotations["a/note"]}}$'}],
+                    "readinessProbe": {"httpGet": {"path": "/{{.Labels.team}}", "port": 1}},
+                },
+                {"name": "side", "image": "s", "args": ["{{.Labels.team}}{{.Labels.team}}"]},
+            ],
+        },
+    }
+)
+hostile = st.text(max_size=20) | st.sampled_from(
+    ["{{.Name}}", '{{.Annotations["a/note"]}}', '"}],"image":"evil', "$(A)", "$$(A)", "$", "\n- x: y", "\\"]
+)
+
+
+@given(hostile, hostile)
 def test_values_of_metadata_appear_only_where_placeholders_stand(team: str, note: str) -> None:
-    plain = rendered(isvc(labels={"team": "@team@"}, note="@note@")).template
-    hostile = rendered(isvc(labels={"team": team}, note=note)).template
-    container = plain["spec"]["containers"][0]
-    container["args"] = [word.replace("@team@", team) for word in container["args"]]
-    container["env"][0]["value"] = note
-    assert hostile == plain
+    def made(labels: dict[str, str], note: str) -> Any:
+        parsed = parse_inference_service(isvc(labels=labels, note=note))
+        return render(parsed, EVERYWHERE, Settings()).template
+
+    plain = made({"team": "@team@"}, "@note@")
+    _same_but_for_values(plain, made({"team": team}, note), "", {"@team@": team, "@note@": note})
+
+
+def _same_but_for_values(plain: Any, filled: Any, path: str, values: dict[str, str]) -> None:
+    assert type(plain) is type(filled), path
+    if isinstance(plain, dict):
+        assert list(plain) == list(filled)
+        for key, value in plain.items():
+            _same_but_for_values(value, filled[key], child(path, key), values)
+    elif isinstance(plain, list):
+        assert len(plain) == len(filled)
+        for number, value in enumerate(plain):
+            _same_but_for_values(value, filled[number], child(path, number), values)
+    elif isinstance(plain, str):
+        # What the process sees: where the kubelet expands, its own variables and nothing of the values.
+        seen = expand(filled, {"A": "secret"}) if is_expanded(path) else filled
+        wanted = expand(plain, {"A": "secret"}) if is_expanded(path) else plain
+        assert seen == re.sub("@team@|@note@", lambda match: values[match.group()], wanted), path
+    else:
+        assert plain == filled

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stoker.serving import names
-from stoker.serving.api.fields import judged
 from stoker.serving.api.objects import InferenceService, ServingRuntime
 from stoker.serving.api.reading import Object
 from stoker.serving.problems import child
+from stoker.serving.rendering.checks import judged
 from stoker.serving.rendering.merge import is_extended
 from stoker.serving.settings import Settings
 
 
 def of_inference_service(isvc: InferenceService) -> Iterator[str]:
-    """Fields that are kept and not acted on, or not as KServe would."""
-    for path, row in judged(isvc.raw):
+    """Fields, labels and annotations that are kept and not acted on, or not as KServe would."""
+    for path, row in judged(isvc):
         if row.fate == "warned":
             yield f"{path}: {row.note}"
 

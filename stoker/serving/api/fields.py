@@ -32,7 +32,7 @@ class Field:
     concerns: Callable[[Any, Mapping[str, Any]], bool] = lambda value, _: bool(value)
 
 
-_SCALING = "has no effect yet: minReplicas is the number of pods"
+SCALING = "has no effect yet: minReplicas is the number of pods"
 
 
 def _above_minimum(value: Any, predictor: Mapping[str, Any]) -> bool:
@@ -109,9 +109,9 @@ EXTENSION = _table(
         only="0",
         concerns=lambda value, _: value == 0 and value is not False,
     ),
-    Field("maxReplicas", "warned", _SCALING, only="more than minReplicas", concerns=_above_minimum),
+    Field("maxReplicas", "warned", SCALING, only="more than minReplicas", concerns=_above_minimum),
     *(
-        Field(name, "warned", _SCALING)
+        Field(name, "warned", SCALING)
         for name in ("autoScaling", "scaleMetric", "scaleMetricType", "scaleTarget")
     ),
     Field("containerConcurrency", "warned", "has no effect: the runtime bounds its own queue"),

@@ -10,16 +10,22 @@ from decimal import Decimal
 from typing import Any
 
 from stoker.serving import quantities
-from stoker.serving.api.fields import judged
+from stoker.serving.api import fields, metadata
 from stoker.serving.api.objects import InferenceService, Predictor
 from stoker.serving.api.reading import Object
 from stoker.serving.problems import FieldProblem, child, duplicate, invalid, required, shown
 from stoker.serving.rendering.merge import is_extended
 
 
+def judged(isvc: InferenceService) -> Iterator[tuple[str, fields.Field]]:
+    """Path and row of all that is set and refused or warned about: fields, labels, annotations."""
+    yield from metadata.judged(isvc.labels, isvc.annotations)
+    yield from fields.judged(isvc.raw)
+
+
 def unsupported(isvc: InferenceService) -> Iterator[FieldProblem]:
     """Fields that are set and that Stoker cannot honour: serving without them would be something else."""
-    for path, row in judged(isvc.raw):
+    for path, row in judged(isvc):
         if row.fate == "refused":
             yield FieldProblem(path, "FieldValueNotSupported", f"Unsupported field: {row.note}")
 
@@ -27,24 +33,28 @@ def unsupported(isvc: InferenceService) -> Iterator[FieldProblem]:
 def check_pod(spec: Object, predictor: Predictor) -> Iterator[FieldProblem]:
     """What the API server would refuse in the merged pod, at the user's field that cures it."""
     seen: set[str] = set()
-    for number, container in enumerate(spec["containers"]):
-        path = _path_of(container, number, predictor)
-        name = str(container.get("name"))
-        if name in seen:
-            yield duplicate(child(path, "name"), name)
-        seen.add(name)
-        if not container.get("image"):
-            yield required(child(path, "image"), "neither the predictor nor a runtime names an image")
-        yield from check_resources(container, child(path, "resources"))
+    for kind in ("containers", "initContainers"):
+        for number, container in enumerate(spec.get(kind) or []):
+            path = _path_of(container, kind, number, predictor)
+            name = str(container.get("name"))
+            if name in seen:
+                yield duplicate(child(path, "name"), name)
+            seen.add(name)
+            if not container.get("image"):
+                yield required(child(path, "image"), "neither the predictor nor a runtime names an image")
+            yield from check_resources(container, child(path, "resources"))
 
 
-def _path_of(container: Object, number: int, predictor: Predictor) -> str:
-    if number == 0 and predictor.model is not None:
+def _path_of(container: Object, kind: str, number: int, predictor: Predictor) -> str:
+    if kind == "containers" and number == 0 and predictor.model is not None:
         return predictor.model.path
-    own = [each.get("name") for each in predictor.containers]
+    written = predictor.raw.get(kind)
+    own = (
+        [each.get("name") for each in written if isinstance(each, dict)] if isinstance(written, list) else []
+    )
     if container.get("name") in own:
-        return child("spec.predictor.containers", own.index(container.get("name")))
-    return child("spec.predictor.containers", 0) if predictor.model is None else predictor.model.path
+        return child("spec.predictor", kind, own.index(container.get("name")))
+    return child("spec.predictor", kind, 0) if predictor.model is None else predictor.model.path
 
 
 def check_resources(container: Object, path: str) -> Iterator[FieldProblem]:
