@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down test lint unit e2e format generate verify lock images clean
+.PHONY: help setup demo down test lint unit e2e fuzz format generate verify lock images clean
 
 help: ## list these targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ lint: setup ## ruff, mypy strict, import contracts
 
 unit: setup ## unit, golden and API server tests (no root needed)
 	@$(PYTEST) tests
+
+fuzz: setup ## 100,000 made-up objects through the webhook's rules and a real API server (about an hour)
+	@STOKER_FUZZ=100000 $(PYTEST) tests/webhook/test_fuzz.py -s --timeout=0
 
 e2e: setup ## end-to-end tests on a real local cluster (root or sudo)
 	@$(PYTEST) e2e
