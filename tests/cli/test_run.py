@@ -52,6 +52,15 @@ def test_a_secret_of_the_cluster_is_named() -> None:
     assert not any("HF_TOKEN" in note for note in process(SMOLLM2 + env, HF_TOKEN="hf_x").notes)
 
 
+def test_variables_are_expanded_as_the_kubelet_does() -> None:
+    env = "      env: [{name: A, value: x}, {name: B, value: $(A)y}, {name: C, value: $(LATER)$$(A)}]\n"
+    args = SMOLLM2.replace("args: [", "args: [--model_revision=$(B), --tokenizer_revision=$(PATH), ")
+    ran = process(args + env, PATH="/bin")
+    assert "--model_revision=xy" in ran.command
+    assert "--tokenizer_revision=$(PATH)" in ran.command, "a variable of the host is none of the container's"
+    assert ran.environment["C"] == "$(LATER)$(A)"
+
+
 def test_an_image_of_ones_own_needs_a_command() -> None:
     custom = """
 apiVersion: serving.kserve.io/v1beta1
