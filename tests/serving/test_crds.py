@@ -61,13 +61,13 @@ def test_golden_inputs_are_kept_whole(kubectl: Kubectl) -> None:
             if obj["kind"] != "Settings" and case != "nothing-to-serve":
                 metadata = {"name": f"golden-{len(given)}", "annotations": {"case": case}}
                 given.append(obj | {"metadata": metadata})
-    stored = _dry_run(kubectl, given)
+    stored = dry_run(kubectl, given)
     for before, after in zip(given, stored, strict=True):
         case = before["metadata"]["annotations"]["case"]
         assert _without_nulls(after["spec"]) == _without_nulls(before["spec"]), case
 
 
-def _dry_run(
+def dry_run(
     kubectl: Kubectl, items: list[dict[str, Any]], *, restricted: bool = True
 ) -> list[dict[str, Any]]:
     given = {"apiVersion": "v1", "kind": "List", "items": items}
@@ -301,6 +301,6 @@ def test_what_is_rendered_is_a_pod_that_the_api_server_takes(kubectl: Kubectl) -
         restricted = (shipped and not asks_for_root) or case == "pod-security-restricted"
         (own if restricted else others).append(deployment)
     assert len(own) > 5
-    assert len(_dry_run(kubectl, own)) == len(own)
+    assert len(dry_run(kubectl, own)) == len(own)
     assert len(others) > 5
-    assert len(_dry_run(kubectl, others, restricted=False)) == len(others)
+    assert len(dry_run(kubectl, others, restricted=False)) == len(others)

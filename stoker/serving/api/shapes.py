@@ -78,6 +78,8 @@ def check_pod(pod_spec: Object, path: str, problems: list[FieldProblem]) -> None
     _check_keyed(reader, POD_KEYS)
     reader.objects("tolerations")
     reader.words("nodeSelector")
+    # The sleep before a pod's end is computed from this.
+    reader.integer("terminationGracePeriodSeconds", low=0, high=2**63 - 1)
     for name in _POD_OBJECTS:
         reader.object(name)
     for number, container in enumerate(reader.objects("initContainers")):

@@ -7,7 +7,7 @@ of another image, whose needs are not known, only what cannot break them.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from stoker.serving import names
 from stoker.serving.api.reading import Object
@@ -25,7 +25,8 @@ def complete_pod(spec: Object, settings: Settings, own: Collection[str]) -> Obje
     """The PodSpec with defaults. Its first container serves; `own` names those of Stoker's own image."""
     spec = with_shared_memory(spec, settings)
     serving, *others = spec["containers"]
-    serving = with_probes(with_pre_stop(serving, settings), settings)
+    serving = with_pre_stop(serving, settings, spec.get("terminationGracePeriodSeconds"))
+    serving = with_probes(serving, settings)
     containers = [serving, *others]
     starting = spec.get("initContainers") or []
 
@@ -73,13 +74,25 @@ def _complete_any(container: Object, *, strict: bool) -> Object:
     return made | {"securityContext": context}
 
 
-def with_pre_stop(container: Object, settings: Settings) -> Object:
-    """The container with a sleep before its end: proxies go on sending until they heard that the pod ends."""
+def with_pre_stop(container: Object, settings: Settings, grace: int | None) -> Object:
+    """The container with a sleep before its end: proxies go on sending until they heard that the pod ends.
+
+    `grace`: terminationGracePeriodSeconds as somebody wrote it; the API server wants a shorter sleep.
+    """
     lifecycle = container.get("lifecycle") or {}
-    if not settings.pre_stop_seconds or lifecycle.get("preStop"):
+    seconds = settings.pre_stop_seconds if grace is None else min(settings.pre_stop_seconds, grace // 2)
+    if seconds <= 0 or lifecycle.get("preStop"):
         return container
-    sleep = {"preStop": {"sleep": {"seconds": settings.pre_stop_seconds}}}
-    return container | {"lifecycle": lifecycle | sleep}
+    return container | {"lifecycle": lifecycle | {"preStop": {"sleep": {"seconds": seconds}}}}
+
+
+def with_spread(spec: Object, labels: Mapping[str, str]) -> Object:
+    """The PodSpec whose constraints without labelSelector spread its own pods: they would match none."""
+    constraints = spec.get("topologySpreadConstraints")
+    if not constraints:
+        return spec
+    selector = {"labelSelector": {"matchLabels": dict(labels)}}
+    return spec | {"topologySpreadConstraints": [selector | each for each in constraints]}
 
 
 def with_probes(container: Object, settings: Settings) -> Object:

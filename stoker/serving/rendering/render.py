@@ -131,6 +131,7 @@ def _finish(
     wanted = {name: value for row in found for name, value in row.node_selector.items()}
     if wanted:
         spec["nodeSelector"] = wanted | (spec.get("nodeSelector") or {})
+    spec = pod_defaults.with_spread(spec, names.selector(isvc.name))
     return pod_defaults.complete_pod(spec, settings, own)
 
 
