@@ -113,7 +113,7 @@ class S3Source:
                 Reason.CREDENTIALS_MISSING,
                 f"There are no credentials for {self.name}{self._at()} ({error}). Give the container "
                 f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY from a Secret, or name the Secret in the "
-                f"annotation serving.kserve.io/storageSecretName; a public bucket needs awsAnonymousCredential=true.",
+                f"annotation serving.kserve.io/storageSecretName; without any: awsAnonymousCredential=true.",
             ) from error
         except exceptions.ClientError as error:
             raise self._refusal(error.response, str(asked.get("Key") or "")) from error

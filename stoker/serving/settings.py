@@ -53,6 +53,10 @@ class ImageVariants:
         return next(matches, None)
 
 
+def _fetch_resources() -> dict[str, dict[str, Any]]:
+    return {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}}
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything that an administrator may change, with defaults that work."""
@@ -76,6 +80,12 @@ class Settings:
     pre_stop_seconds: int = 10
     lame_duck_seconds: int = 5
     drain_seconds: int = 120
+    # The init container that fetches storageUri for images other than Stoker's. A container that has more
+    # than these has as much for its fetch.
+    fetch_image: str = "stoker.dev/fetch:0.1.0"
+    fetch_resources: Mapping[str, Mapping[str, Any]] = field(default_factory=_fetch_resources)
+    # Whether storageUri may be file:///PATH, a folder of the node: on a local cluster only.
+    file_uris: bool = False
     # "warn" where runtimes may be created after the InferenceServices that need them.
     missing_runtime: str = "refuse"
 
@@ -185,6 +195,24 @@ def _quantity(path: str, value: Any) -> FieldProblem | None:
         return invalid(path, value, str(error))
 
 
+def _resources(path: str, value: Any) -> FieldProblem | None:
+    detail = "must be requests and limits, each a mapping of cpu and memory to quantities"
+    if not isinstance(value, Mapping) or not value.keys() <= {"requests", "limits"}:
+        return invalid(path, value, detail)
+    for part, amounts in value.items():
+        if not isinstance(amounts, Mapping) or not amounts.keys() <= {"cpu", "memory", "ephemeral-storage"}:
+            return invalid(child(path, part), amounts, detail)
+        for name, amount in amounts.items():
+            problem = _quantity(child(path, part, name), amount)
+            if problem is not None:
+                return problem
+    return None
+
+
+def _truth(path: str, value: Any) -> FieldProblem | None:
+    return None if isinstance(value, bool) else invalid(path, value, "must be true or false")
+
+
 def _one_of(*allowed: str) -> Callable[[str, Any], FieldProblem | None]:
     return lambda path, value: None if value in allowed else not_supported(path, value, allowed)
 
@@ -201,5 +229,8 @@ _CHECKS: Mapping[str, Callable[[str, Any], FieldProblem | None]] = {
     "drain_seconds": _whole_seconds,
     "shared_memory": _quantity,
     "pod_security": _one_of("compatible", "restricted"),
+    "fetch_image": _text,
+    "fetch_resources": _resources,
+    "file_uris": _truth,
     "missing_runtime": _one_of("refuse", "warn"),
 }
