@@ -9,9 +9,12 @@ from typing import Any
 
 from runtime.failures import Failure, Reason
 from runtime.flags import recorded
+from runtime.flags.bounds import BOUNDS, Bounds
+from runtime.flags.kinds import TEXTS, Flag, is_truth
+from runtime.flags.kserve import KSERVE, WITHOUT_EFFECT
 from runtime.flags.nearest import nearest
 from runtime.flags.settings import Settings
-from runtime.flags.table import BY_NAME, FLAGS, INSTEAD, TEXTS, TRUTH, Flag
+from runtime.flags.table import ALIASES, BY_NAME, FLAGS, INSTEAD
 from runtime.flags.tokens import Given, split
 from runtime.state import BackendName
 from runtime.storage import uri as uris
@@ -43,6 +46,10 @@ def parse(arguments: Sequence[str]) -> Settings:
     if problems:
         raise bad_flags(problems)
     values["engine_flags"] = tuple(others)
+    values["without_effect"] = tuple(sorted(written & WITHOUT_EFFECT))
+    values["bounds"] = Bounds(**{flag.name: values.pop(flag.name) for flag in BOUNDS})
+    for flag in KSERVE:
+        del values[flag.name]
     return Settings(**values)
 
 
@@ -57,19 +64,20 @@ def _own(given: Given) -> Flag | None:
     name = given.name
     if given.dotted:
         return None
-    if name.startswith("no_") and (flag := BY_NAME.get(name[3:])) is not None and flag.kind is TRUTH:
+    if name.startswith("no_") and (flag := BY_NAME.get(name[3:])) is not None and is_truth(flag):
         return flag
-    return BY_NAME.get(name)
+    return BY_NAME.get(ALIASES.get(name, name))
 
 
 def _read(flag: Flag, given: Given, problems: list[str]) -> Any:
     """The flag's value, or None with a problem noted."""
     values = given.values
-    negated = flag.kind is TRUTH and given.name.startswith("no_")
+    negated = is_truth(flag) and given.name.startswith("no_")
     if flag.kind is TEXTS and values:
         return values
-    if flag.kind is TRUTH and not values:
-        return not negated
+    if is_truth(flag) and not values:
+        values = ("false" if negated else "true",)
+        negated = False
     if len(values) != 1:
         wanted = "takes one value" if not flag.choices else f"is one of {', '.join(flag.choices)}"
         problems.append(f"--{flag.name} {wanted}, got {' '.join(values) or 'none'}")

@@ -10,7 +10,8 @@ from typing import Any
 
 from runtime import __version__
 from runtime.flags import recorded
-from runtime.flags.table import FLAGS, INSTEAD, Flag
+from runtime.flags.kinds import Flag
+from runtime.flags.table import ALIASES, FLAGS, INSTEAD
 from runtime.state import BackendName
 
 _COMMENT = (
@@ -43,7 +44,7 @@ def installed_properties() -> dict[str, dict[str, Any]]:
     """The flags of the installed vLLM's own parser that are accepted beside ours."""
     from runtime.engines.vllm.flags import properties  # noqa: PLC0415 - loads vLLM
 
-    ours = {flag.name for flag in FLAGS} | INSTEAD.keys()
+    ours = {flag.name for flag in FLAGS} | INSTEAD.keys() | ALIASES.keys()
     return {name: value for name, value in properties().items() if name not in ours}
 
 
@@ -69,5 +70,7 @@ def _property(flag: Flag) -> dict[str, Any]:
         made["enum"] = list(flag.choices)
     if flag.default not in (None, ()):
         made["default"] = flag.default
+    if aliases := [alias for alias, name in ALIASES.items() if name == flag.name]:
+        made["x-aliases"] = aliases
     made["x-backends"] = sorted(backend.value for backend in flag.backends)
     return made

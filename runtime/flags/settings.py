@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from runtime.flags.bounds import Bounds
 from runtime.flags.tokens import Given
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The flags of runtime/flags/table.py by name; `engine_flags` are those left to vLLM's own parser."""
+    """The flags of runtime/flags/table.py by name; `engine_flags` are those left to vLLM's own parser,
+    `without_effect` the names of KServe's flags that were given and mean nothing here.
+    """
 
     model_name: str
     served_model_name: tuple[str, ...]
@@ -27,10 +30,10 @@ class Settings:
     seed: int | None
     http_port: int
     http_host: str
-    max_concurrent_sequences: int
-    max_sequences_per_request: int
-    max_body_bytes: int
-    write_timeout_seconds: float
+    timeout_keep_alive: float
+    api_keys_file: str | None
+    tool_call_parser: str
+    bounds: Bounds
     lame_duck_seconds: float
     drain_seconds: float
     log_format: str
@@ -38,6 +41,7 @@ class Settings:
     echo_token_seconds: float
     echo_load_seconds: float
     engine_flags: tuple[Given, ...] = ()
+    without_effect: tuple[str, ...] = ()
     model_dir: str = "/mnt/models"
     storage_uri: str | None = None
     allow_pickle: bool = False

@@ -194,13 +194,15 @@ class _Check:
         if not isinstance(value, str) or not value.startswith("#"):
             self._problem(path, 'must point into this schema: "#/$defs/NAME"')
             return
-        target, seen = value, 0
+        target: str | None = value
+        seen = 0
         while target is not None and seen <= _SCHEMAS:
             found = _resolved(self._root, target)
             if found is None:
                 self._problem(path, f"points to nothing: {value[:100]}")
                 return
-            target, seen = found.get("$ref") if isinstance(found.get("$ref"), str) else None, seen + 1
+            further = found.get("$ref")
+            target, seen = further if isinstance(further, str) else None, seen + 1
         if target is not None:
             self._problem(path, "leads back to itself")
 

@@ -14,7 +14,7 @@ BASES = ("/openai/v1", "/v1")
 
 def make_app(service: Service) -> web.Application:
     """The application around one service."""
-    app = web.Application(middlewares=[edge], client_max_size=service.settings.max_body_bytes)
+    app = web.Application(middlewares=[edge], client_max_size=service.settings.bounds.max_body_bytes)
     app[SERVICE] = service
     app.on_response_prepare.append(stamp)
     add = app.router.add_route

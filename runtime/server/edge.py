@@ -112,7 +112,7 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
 def _from_http(request: web.Request, error: web.HTTPException, service: Service) -> ApiProblem:
     words = _WORDS.get(error.status, error.reason)
     message = words.format(
-        path=request.path[:200], method=request.method[:16], limit=service.settings.max_body_bytes
+        path=request.path[:200], method=request.method[:16], limit=service.settings.bounds.max_body_bytes
     )
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     return ApiProblem(error.status, message, headers=headers)

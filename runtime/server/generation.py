@@ -209,7 +209,7 @@ class _Answer:
 
     async def _write(self, response: web.StreamResponse, data: bytes) -> None:
         """Writes within the deadline; a reader that stalls is cut off, so that its work is freed."""
-        seconds = self._service.settings.write_timeout_seconds
+        seconds = self._service.settings.bounds.write_timeout_seconds
         try:
             async with asyncio.timeout(seconds or None):
                 await response.write(data)

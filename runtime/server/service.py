@@ -24,7 +24,7 @@ class Service:
         self.settings = settings
         self.state = state
         self.metrics = metrics
-        self.admission = Admission(settings.max_concurrent_sequences)
+        self.admission = Admission(settings.bounds.max_concurrent_sequences)
         self.in_flight = InFlight()
         self.refusing = False
         self.started = int(time.time())
@@ -40,7 +40,7 @@ class Service:
             max_model_len=facts.max_model_len,
             vocab_size=facts.tokenizer.vocab_size,
             max_sequences=min(
-                self.settings.max_sequences_per_request, self.settings.max_concurrent_sequences
+                self.settings.bounds.max_sequences_per_request, self.settings.bounds.max_concurrent_sequences
             ),
             max_logprobs=facts.max_logprobs,
             default_sampling=facts.default_sampling,

@@ -15,7 +15,8 @@ from runtime.failures import Failure, Reason
 from runtime.flags import recorded
 from runtime.flags.parse import parse
 from runtime.flags.schema import schema
-from runtime.flags.table import FLAGS, length
+from runtime.flags.kinds import length
+from runtime.flags.table import FLAGS
 
 _SCHEMA = Path(__file__).parents[2] / "manifests/runtimes/args-schema/runtime-0.1.0.json"
 
