@@ -19,7 +19,7 @@ class Fields:
     """
 
     def __init__(self, data: Mapping[str, Any], path: str = "") -> None:
-        self._data = data
+        self.data = data
         self._path = path
         self._known: set[str] = set()
         self.problems: list[tuple[str, str]] = []
@@ -27,11 +27,11 @@ class Fields:
     def take(self, name: str) -> Any:
         """The raw value, None where absent."""
         self._known.add(name)
-        return self._data.get(name)
+        return self.data.get(name)
 
     def has(self, name: str) -> bool:
         """Whether the field is there and not null."""
-        return self._data.get(name) is not None
+        return self.data.get(name) is not None
 
     def wrong(self, name: str, message: str) -> None:
         """Notes a problem with a field."""
@@ -99,7 +99,7 @@ class Fields:
     def finish(self, beside: Sequence[str] = ()) -> None:
         """Notes fields that nobody asked for; `beside` are accepted and have no effect."""
         known = self._known | set(beside)
-        for name in self._data:
+        for name in self.data:
             if name not in known:
                 close = nearest(name, known)
                 hint = f"; did you mean `{close}`?" if close else ""

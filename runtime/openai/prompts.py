@@ -8,16 +8,17 @@ from typing import Any
 from runtime.openai.fields import Fields, encodable
 from runtime.openai.limits import Limits, are_token_ids
 from runtime.openai.problem import ApiProblem
+from runtime.openai.tools.history import read_calls
 
-_MESSAGES, _PARTS = 1024, 4096
-_ROLES = ("system", "developer", "user", "assistant")
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+_ID = 256
 
 
-def read_prompts(fields: Fields, limits: Limits) -> tuple[str | tuple[int, ...], ...]:
-    """The prompts of a completion, as text or token ids."""
-    value = fields.take("prompt")
+def read_prompts(fields: Fields, limits: Limits, name: str = "prompt") -> tuple[str | tuple[int, ...], ...]:
+    """The prompts of a completion, or the `input` of an embedding, as text or token ids."""
+    value = fields.take(name)
     if value is None:
-        fields.wrong("prompt", "is missing")
+        fields.wrong(name, "is missing")
         return ()
     if isinstance(value, str):
         given: list[Any] = [value]
@@ -26,17 +27,15 @@ def read_prompts(fields: Fields, limits: Limits) -> tuple[str | tuple[int, ...],
     else:
         given = value
     if not isinstance(given, list) or not given:
-        fields.wrong(
-            "prompt", "must be a string, a list of strings, token ids, or a list of lists of token ids"
-        )
+        fields.wrong(name, "must be a string, a list of strings, token ids, or a list of lists of token ids")
         return ()
-    if len(given) > limits.max_sequences:
-        fields.wrong("prompt", f"must be at most {limits.max_sequences} prompts")
+    if len(given) > limits.bounds.max_prompts:
+        fields.wrong(name, f"must be at most {limits.bounds.max_prompts} prompts")
         return ()
     prompts: list[str | tuple[int, ...]] = []
     for each in given:
         if isinstance(each, str):
-            _check_text(fields, "prompt", each, limits)
+            _check_text(fields, name, each, limits)
             prompts.append(each)
         elif (
             isinstance(each, list)
@@ -46,33 +45,35 @@ def read_prompts(fields: Fields, limits: Limits) -> tuple[str | tuple[int, ...],
         ):
             prompts.append(tuple(each))
         elif isinstance(each, list) and len(each) > limits.max_model_len:
-            raise too_long(len(each), limits.max_model_len, "prompt")
+            raise too_long(len(each), limits.max_model_len, name)
         else:
-            fields.wrong("prompt", f"must hold strings, or token ids from 0 to {limits.vocab_size - 1}")
+            fields.wrong(name, f"must hold strings, or token ids from 0 to {limits.vocab_size - 1}")
             return ()
     return tuple(prompts)
 
 
-def read_messages(fields: Fields, limits: Limits) -> tuple[Mapping[str, str], ...]:
-    """The messages of a chat: role, content as one text, perhaps a name."""
+def read_messages(fields: Fields, limits: Limits) -> tuple[Mapping[str, Any], ...]:
+    """The messages of a chat as chat templates take them: role, content as one text, perhaps a name, calls of
+    tools and what they are answered.
+    """
     value = fields.take("messages")
     if not isinstance(value, list) or not value:
         fields.wrong("messages", "must be a list of at least one message")
         return ()
-    if len(value) > _MESSAGES:
-        fields.wrong("messages", f"must be at most {_MESSAGES} messages")
+    if len(value) > limits.bounds.max_messages:
+        fields.wrong("messages", f"must be at most {limits.bounds.max_messages} messages")
         return ()
     messages = []
     characters = 0
     for index, each in enumerate(value):
-        message = _message(fields, f"messages[{index}]", each)
-        characters += len(message.get("content", ""))
+        message = _message(fields, f"messages[{index}]", each, limits)
+        characters += len(message.get("content") or "")
         messages.append(message)
     _check_length(characters, limits, "messages")
     return tuple(messages)
 
 
-def _message(fields: Fields, path: str, value: Any) -> dict[str, str]:
+def _message(fields: Fields, path: str, value: Any, limits: Limits) -> dict[str, Any]:
     if not isinstance(value, dict):
         fields.wrong(path, "must be an object")
         return {}
@@ -80,22 +81,35 @@ def _message(fields: Fields, path: str, value: Any) -> dict[str, str]:
     role = inner.text("role", 32)
     if role not in _ROLES:
         inner.wrong("role", f"must be one of {', '.join(_ROLES)}")
-    content = _content(inner)
-    name = inner.text("name", 256)
-    for absent in ("tool_calls", "function_call", "refusal", "audio", "tool_call_id"):
-        inner.only(absent, ([],) if absent == "tool_calls" else (), "is not supported yet")
-    inner.finish()
-    fields.problems += inner.problems
+    calls = read_calls(inner, limits) if role == "assistant" else []
     # "developer" is OpenAI's newer word for what chat templates call "system".
-    message = {"role": "system" if role == "developer" else role or "", "content": content}
-    return {**message, "name": name} if name else message
+    message: dict[str, Any] = {"role": "system" if role == "developer" else role or ""}
+    message["content"] = "" if calls and not inner.has("content") else _content(inner, limits)
+    if name := inner.text("name", _ID):
+        message["name"] = name
+    if calls:
+        message["tool_calls"] = calls
+    if role == "tool":
+        message["tool_call_id"] = inner.text("tool_call_id", _ID)
+        if not inner.has("tool_call_id"):
+            inner.wrong("tool_call_id", "is missing")
+    if (calls or role == "tool") and limits.tool_form is None:
+        inner.wrong("tool_calls" if calls else "role", limits.why_no_tools)
+    if role == "assistant":
+        inner.only("refusal", (), "is not supported: an answer's refusal is its content")
+        inner.only("audio", (), "is not supported: this model speaks text only")
+        inner.only("function_call", (), "is not supported: it was replaced by `tool_calls`")
+        inner.only("annotations", ([],), "is not supported: nothing is searched")
+    inner.finish(("content",))
+    fields.problems += inner.problems
+    return message
 
 
-def _content(inner: Fields) -> str:
+def _content(inner: Fields, limits: Limits) -> str:
     value = inner.take("content")
     if isinstance(value, str):
         texts = [value]
-    elif isinstance(value, list) and len(value) <= _PARTS:
+    elif isinstance(value, list) and len(value) <= limits.bounds.max_content_parts:
         texts = []
         for part in value:
             if not isinstance(part, dict) or part.get("type") != "text" or set(part) != {"type", "text"}:
@@ -103,7 +117,8 @@ def _content(inner: Fields) -> str:
                 return ""
             texts.append(part["text"])
     else:
-        inner.wrong("content", "must be a string or a list of text parts")
+        most = limits.bounds.max_content_parts
+        inner.wrong("content", f"must be a string or a list of at most {most} text parts")
         return ""
     if not all(isinstance(text, str) and encodable(text) for text in texts):
         inner.wrong("content", "must be text")

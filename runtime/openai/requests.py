@@ -15,7 +15,9 @@ from runtime.openai.fields import Fields
 from runtime.openai.limits import Limits
 from runtime.openai.problem import ApiProblem
 from runtime.openai.prompts import read_messages, read_prompts
+from runtime.openai.response_format import read_response_format
 from runtime.openai.sampling import read_chat_logprobs, read_completion_logprobs, read_sampling
+from runtime.openai.tools.offer import Offer, read_offer
 
 _INT64 = 2**63
 _MAX_TOKENS = 2**31 - 1
@@ -52,9 +54,10 @@ class CompletionRequest(GenerationRequest):
 
 @dataclass(frozen=True)
 class ChatRequest(GenerationRequest):
-    """POST chat/completions. Messages have `role`, `content` as text, and perhaps `name`."""
+    """POST chat/completions. Messages have `role`, `content` as text, and what else templates take."""
 
-    messages: tuple[Mapping[str, str], ...]
+    messages: tuple[Mapping[str, Any], ...]
+    offer: Offer | None
 
 
 def parse_completion(body: Any, limits: Limits) -> CompletionRequest:
@@ -65,6 +68,7 @@ def parse_completion(body: Any, limits: Limits) -> CompletionRequest:
     echo = fields.truth("echo")
     max_tokens = fields.integer("max_tokens", 0 if echo else 1, _MAX_TOKENS)
     read_completion_logprobs(fields, common["sampling"], limits, echo=echo)
+    _set_grammar(fields, common["sampling"], read_response_format(fields, limits), "response_format")
     n = common["n"]
     fields.only("best_of", (n,), "is not supported: only the same number as `n`")
     fields.only("suffix", (), "is not supported: this model completes, it does not insert")
@@ -88,12 +92,19 @@ def parse_chat(body: Any, limits: Limits) -> ChatRequest:
     if old is not None and new is not None and old != new:
         fields.wrong("max_tokens", "and `max_completion_tokens` differ; give one")
     read_chat_logprobs(fields, common["sampling"], limits)
-    fields.only("tools", ([],), "is not supported yet")
-    fields.only("tool_choice", ("none", "auto"), "is not supported yet")
+    grammar = read_response_format(fields, limits)
+    offer = read_offer(fields, limits)
+    if offer is not None and fields.data.get("response_format") not in (None, {"type": "text"}):
+        fields.wrong("response_format", "cannot be combined with `tools`")
+    elif offer is not None:
+        _set_grammar(fields, common["sampling"], offer.grammar, "tools")
+        if offer.one and offer.form.closing and not offer.grammar:
+            # Nothing after the first call is wanted, so do not generate it.
+            common["sampling"]["stop"] += (offer.form.closing.strip(),)
+    else:
+        _set_grammar(fields, common["sampling"], grammar, "response_format")
     fields.only("functions", ([],), "is not supported: it was replaced by `tools`")
     fields.only("function_call", ("none", "auto"), "is not supported: it was replaced by `tool_choice`")
-    fields.only("parallel_tool_calls", (True, False), "must be true or false")
-    fields.only("response_format", ({"type": "text"},), "is not supported yet, except of type text")
     fields.only("modalities", (["text"],), "is not supported: this model speaks text only")
     fields.only("store", (False,), "is not supported: nothing is stored")
     fields.only("metadata", ({},), "is not supported: nothing is stored")
@@ -103,7 +114,17 @@ def parse_chat(body: Any, limits: Limits) -> ChatRequest:
     if common["n"] > limits.max_sequences:
         fields.wrong("n", f"must be at most {limits.max_sequences}")
     fields.raise_problems()
-    return ChatRequest(**common, max_tokens=new if new is not None else old, messages=messages)
+    return ChatRequest(**common, max_tokens=new if new is not None else old, messages=messages, offer=offer)
+
+
+def _set_grammar(fields: Fields, sampling: dict[str, Any], grammar: str | None, name: str) -> None:
+    """Adds what the answer must match. Nothing may ask for more tokens once it is complete."""
+    if grammar is None:
+        return
+    sampling["grammar"] = grammar
+    for other in ("ignore_eos", "min_tokens"):
+        if sampling[other]:
+            fields.wrong(other, f"cannot be combined with `{name}`, which says where the answer ends")
 
 
 def _object(body: Any) -> Mapping[str, Any]:
@@ -117,7 +138,7 @@ def _common(fields: Fields, limits: Limits) -> dict[str, Any]:
     if not fields.has("model"):
         fields.wrong("model", "is missing")
     stream = fields.truth("stream")
-    n = fields.integer("n", 1, 128, 1)
+    n = fields.integer("n", 1, limits.bounds.max_n, 1)
     return {
         "model": model or "",
         "sampling": read_sampling(fields, limits),

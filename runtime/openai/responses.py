@@ -1,76 +1,18 @@
-"""Answers in OpenAI's shapes: whole objects, and chunks of a stream with their envelope made once.
-
-A chunk is written for every step of every stream, so that only its text is encoded each time.
-"""
+"""Answers in OpenAI's shapes. Chunks of a stream are in `chunks`."""
 
 from __future__ import annotations
 
-import json
-import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.engines.base import TokenLogprob
 from runtime.openai.answers import Piece
+from runtime.openai.chunks import CallChunks, ChatChunks, CompletionChunks
+from runtime.openai.envelope import Heading, Usage
+from runtime.openai.tools.answer import finish_reason, found
+from runtime.openai.tools.offer import Offer
 from runtime.text.tokenizer import Tokenizer
-
-DONE = b"data: [DONE]\n\n"
-
-
-def encode(document: Any) -> bytes:
-    """Compact JSON as UTF-8."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-_text = json.JSONEncoder(ensure_ascii=False).encode
-
-
-@dataclass
-class Usage:
-    """Tokens of a request: each prompt counted once, every generated token of every choice."""
-
-    prompt_tokens: int
-    completion_tokens: int = 0
-
-    def document(self) -> dict[str, int]:
-        """OpenAI's usage object."""
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "total_tokens": self.prompt_tokens + self.completion_tokens,
-        }
-
-
-@dataclass(frozen=True)
-class Heading:
-    """What all objects of one answer share."""
-
-    id: str
-    model: str
-    created: int = field(default_factory=lambda: int(time.time()))
-
-    @classmethod
-    def completion(cls, model: str) -> Heading:
-        """A new text completion."""
-        return cls("cmpl-" + uuid.uuid4().hex, model)
-
-    @classmethod
-    def chat(cls, model: str) -> Heading:
-        """A new chat completion."""
-        return cls("chatcmpl-" + uuid.uuid4().hex, model)
-
-    def document(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        """The object around some choices."""
-        return {
-            "id": self.id,
-            "object": kind,
-            "created": self.created,
-            "model": self.model,
-            "system_fingerprint": None,
-            "choices": choices,
-        }
 
 
 @dataclass
@@ -105,7 +47,7 @@ class CompletionShape:
             {
                 "index": index,
                 "text": "".join(choice.text),
-                "logprobs": self._probabilities(choice.logprobs, 0),
+                "logprobs": self.probabilities(choice.logprobs, 0),
                 "finish_reason": choice.finish_reason,
             }
             for index, choice in enumerate(choices)
@@ -114,9 +56,11 @@ class CompletionShape:
 
     def stream(self, choices: int, *, include_usage: bool) -> CompletionChunks:
         """The writer of a stream."""
-        return CompletionChunks(self, choices, include_usage=include_usage)
+        blank = self.heading.document(self.chunk_kind, [])
+        return CompletionChunks(blank, self.probabilities, choices, include_usage=include_usage)
 
-    def _probabilities(self, logprobs: Sequence[TokenLogprob], offset: int) -> dict[str, Any] | None:
+    def probabilities(self, logprobs: Sequence[TokenLogprob], offset: int) -> dict[str, Any] | None:
+        """OpenAI's object for tokens whose text begins at `offset`."""
         if self._logprobs is None:
             return None
         tokens, offsets = [], []
@@ -139,34 +83,49 @@ class ChatShape:
 
     kind, chunk_kind = "chat.completion", "chat.completion.chunk"
 
-    def __init__(self, heading: Heading, tokenizer: Tokenizer, *, logprobs: int | None) -> None:
+    def __init__(
+        self,
+        heading: Heading,
+        tokenizer: Tokenizer,
+        *,
+        logprobs: int | None,
+        offer: Offer | None = None,
+    ) -> None:
         self.heading = heading
+        self.offer = offer
         self._tokenizer = tokenizer
         self._logprobs = logprobs
 
     def whole(self, choices: Sequence[Choice], usage: Usage) -> dict[str, Any]:
         """The answer that is not streamed."""
-        made = [
-            {
-                "index": index,
-                "message": {
-                    "role": "assistant",
-                    "content": "".join(choice.text),
-                    "tool_calls": None,
-                    "function_call": None,
-                },
-                "logprobs": self._probabilities(choice.logprobs),
-                "finish_reason": choice.finish_reason,
-            }
-            for index, choice in enumerate(choices)
-        ]
+        made = [self._choice(index, choice) for index, choice in enumerate(choices)]
         return {**self.heading.document(self.kind, made), "usage": usage.document()}
+
+    def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        text, calls = "".join(choice.text), None
+        if self.offer is not None:
+            text, calls = found(self.offer, text)
+        return {
+            "index": index,
+            "message": {
+                "role": "assistant",
+                "content": text if text or not calls else None,
+                "tool_calls": calls or None,
+                "function_call": None,
+            },
+            "logprobs": self.probabilities(choice.logprobs),
+            "finish_reason": finish_reason(self.offer, choice.finish_reason, bool(calls)),
+        }
 
     def stream(self, choices: int, *, include_usage: bool) -> ChatChunks:
         """The writer of a stream."""
-        return ChatChunks(self, choices, include_usage=include_usage)
+        blank = self.heading.document(self.chunk_kind, [])
+        if self.offer is not None:
+            return CallChunks(self.offer, blank, self.probabilities, choices, include_usage=include_usage)
+        return ChatChunks(blank, self.probabilities, choices, include_usage=include_usage)
 
-    def _probabilities(self, logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    def probabilities(self, logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+        """OpenAI's object for tokens."""
         if self._logprobs is None:
             return None
         content = [
@@ -181,77 +140,3 @@ class ChatShape:
     def _token(self, token_id: int, logprob: float) -> dict[str, Any]:
         text = self._tokenizer.token_text(token_id)
         return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
-
-
-class _Chunks:
-    """Chunks of one stream as bytes of server-sent events."""
-
-    def __init__(self, shape: CompletionShape | ChatShape, choices: int, *, include_usage: bool) -> None:
-        self._shape: Any = shape
-        self._include_usage = include_usage
-        self._offsets = [0] * choices
-        blank = shape.heading.document(shape.chunk_kind, [])
-        start, end = json.dumps(blank, ensure_ascii=False, separators=(",", ":")).rsplit("[]", 1)
-        self._start = f"data: {start}["
-        # OpenAI sends `usage` in chunks only where it was asked for, and null until the last.
-        self._end = "]" + (',"usage":null' if include_usage else "") + end + "\n\n"
-
-    def usage(self, usage: Usage) -> bytes:
-        """The chunk with the usage, where it was asked for."""
-        if not self._include_usage:
-            return b""
-        document = {**self._shape.heading.document(self._shape.chunk_kind, []), "usage": usage.document()}
-        return b"data: " + encode(document) + b"\n\n"
-
-    def _event(self, choice: str) -> str:
-        return f"{self._start}{choice}{self._end}"
-
-
-class CompletionChunks(_Chunks):
-    """A streamed text completion."""
-
-    def opening(self, index: int, text: str = "") -> bytes:
-        """What comes before the first token: the prompt, where it is echoed."""
-        return self._chunk(index, text, "null", "null").encode() if text else b""
-
-    def piece(self, piece: Piece) -> bytes:
-        """What one step added; empty where nothing is to be said yet."""
-        if not piece.text and not piece.finish_reason and not piece.logprobs:
-            return b""
-        logprobs = "null"
-        if piece.logprobs:
-            offset = self._offsets[piece.index]
-            logprobs = encode(self._shape._probabilities(piece.logprobs, offset)).decode()
-            self._offsets[piece.index] += len(piece.text)
-        finish = f'"{piece.finish_reason.value}"' if piece.finish_reason else "null"
-        return self._chunk(piece.index, piece.text, logprobs, finish).encode()
-
-    def _chunk(self, index: int, text: str, logprobs: str, finish: str) -> str:
-        return self._event(
-            f'{{"index":{index},"text":{_text(text)},"logprobs":{logprobs},"finish_reason":{finish}}}'
-        )
-
-
-class ChatChunks(_Chunks):
-    """A streamed chat completion: the role once, then content, then the finish_reason alone."""
-
-    def opening(self, index: int, text: str = "") -> bytes:
-        """The chunk with the role."""
-        return self._chunk(index, '"role":"assistant","content":""', "null", "null").encode()
-
-    def piece(self, piece: Piece) -> bytes:
-        """What one step added; empty where nothing is to be said yet."""
-        made = ""
-        if piece.text or piece.logprobs:
-            logprobs = "null"
-            if piece.logprobs:
-                logprobs = encode(self._shape._probabilities(piece.logprobs)).decode()
-            made = self._chunk(piece.index, f'"content":{_text(piece.text)}', logprobs, "null")
-        if piece.finish_reason:
-            made += self._chunk(piece.index, "", "null", f'"{piece.finish_reason.value}"')
-        return made.encode()
-
-    def _chunk(self, index: int, delta: str, logprobs: str, finish: str) -> str:
-        return self._event(
-            f'{{"index":{index},"delta":{{{delta}}},"logprobs":{logprobs},"finish_reason":{finish}}}'
-        )

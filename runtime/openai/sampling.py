@@ -8,9 +8,6 @@ from runtime.openai.fields import Fields, encodable
 from runtime.openai.limits import Limits, are_token_ids
 
 _INT64 = 2**63
-_STOPS, _STOP_LENGTH = 4, 256
-_STOP_TOKENS = 64
-_BIASES = 300
 
 
 def read_sampling(fields: Fields, limits: Limits) -> dict[str, Any]:
@@ -29,23 +26,24 @@ def read_sampling(fields: Fields, limits: Limits) -> dict[str, Any]:
         "seed": fields.integer("seed", -_INT64, _INT64 - 1, limits.default_seed),
         "min_tokens": fields.integer("min_tokens", 0, limits.max_model_len, 0),
         "ignore_eos": fields.truth("ignore_eos"),
-        "stop": _stop(fields),
+        "stop": _stop(fields, limits),
         "stop_token_ids": _stop_token_ids(fields, limits),
         "logit_bias": _logit_bias(fields, limits),
     }
 
 
-def _stop(fields: Fields) -> tuple[str, ...]:
+def _stop(fields: Fields, limits: Limits) -> tuple[str, ...]:
     value = fields.take("stop")
     if value is None:
         return ()
+    most, longest = limits.bounds.max_stop_strings, limits.bounds.max_stop_bytes
     stops = [value] if isinstance(value, str) else value
     if not isinstance(stops, list) or not all(isinstance(each, str) for each in stops):
         fields.wrong("stop", "must be a string or a list of strings")
-    elif len(stops) > _STOPS or any(not 0 < len(each) <= _STOP_LENGTH for each in stops):
-        fields.wrong("stop", f"must be at most {_STOPS} strings of 1 to {_STOP_LENGTH} characters")
     elif not all(encodable(each) for each in stops):
         fields.wrong("stop", "holds half of a surrogate pair, which is no text")
+    elif len(stops) > most or any(not 0 < len(each.encode()) <= longest for each in stops):
+        fields.wrong("stop", f"must be at most {most} strings of 1 to {longest} bytes")
     else:
         return tuple(stops)
     return ()
@@ -55,8 +53,9 @@ def _stop_token_ids(fields: Fields, limits: Limits) -> tuple[int, ...]:
     value = fields.take("stop_token_ids")
     if value is None:
         return ()
-    if not isinstance(value, list) or len(value) > _STOP_TOKENS or not are_token_ids(value, limits):
-        fields.wrong("stop_token_ids", f"must be at most {_STOP_TOKENS} token ids below {limits.vocab_size}")
+    most = limits.bounds.max_stop_token_ids
+    if not isinstance(value, list) or len(value) > most or not are_token_ids(value, limits):
+        fields.wrong("stop_token_ids", f"must be at most {most} token ids below {limits.vocab_size}")
         return ()
     return tuple(value)
 
@@ -65,8 +64,9 @@ def _logit_bias(fields: Fields, limits: Limits) -> dict[int, float]:
     value = fields.take("logit_bias")
     if value is None:
         return {}
-    wrong = f"must map at most {_BIASES} token ids below {limits.vocab_size} to numbers from -100 to 100"
-    if not isinstance(value, dict) or len(value) > _BIASES:
+    most = limits.bounds.max_logit_bias
+    wrong = f"must map at most {most} token ids below {limits.vocab_size} to numbers from -100 to 100"
+    if not isinstance(value, dict) or len(value) > most:
         fields.wrong("logit_bias", wrong)
         return {}
     biases: dict[int, float] = {}

@@ -12,8 +12,8 @@ import structlog
 from aiohttp import web
 
 from runtime.engines.base import EngineBusy, EngineDead, EngineRefused
+from runtime.openai.encoding import encode
 from runtime.openai.problem import ApiProblem, engine_failed
-from runtime.openai.responses import encode
 from runtime.server.service import SERVICE, Service
 from runtime.state import Phase
 

@@ -12,6 +12,9 @@ from aiohttp import web
 
 from runtime.engines.base import EngineDead, FinishReason
 from runtime.openai.answers import Job, Piece, run
+from runtime.openai.chunks import DONE
+from runtime.openai.encoding import encode
+from runtime.openai.envelope import Heading, Usage
 from runtime.openai.problem import ApiProblem, engine_failed
 from runtime.openai.prompts import too_long
 from runtime.openai.requests import (
@@ -20,7 +23,7 @@ from runtime.openai.requests import (
     parse_chat,
     parse_completion,
 )
-from runtime.openai.responses import DONE, ChatShape, Choice, CompletionShape, Heading, Usage, encode
+from runtime.openai.responses import ChatShape, Choice, CompletionShape
 from runtime.server.body import read_json
 from runtime.server.edge import ABANDONED, BEGAN, FIRST_TOKEN, REQUEST_ID
 from runtime.server.service import SERVICE, Service
@@ -62,15 +65,17 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
     service.require_model(asked.model)
     tokenizer = service.facts.tokenizer
     size = sum(len(message["content"]) for message in asked.messages)
+    tools = asked.offer.documents if asked.offer is not None else ()
     try:
-        if size > _INLINE_CHARACTERS:
-            prompt = await asyncio.to_thread(tokenizer.encode_chat, asked.messages)
+        if size > _INLINE_CHARACTERS or tools:
+            prompt = await asyncio.to_thread(tokenizer.encode_chat, asked.messages, tools)
         else:
             prompt = tokenizer.encode_chat(asked.messages)
     except PromptError as error:
         raise ApiProblem(400, str(error), param="messages", code="invalid_value") from error
     heading = Heading.chat(asked.model)
-    shape = ChatShape(heading, tokenizer, logprobs=asked.sampling.get("logprobs"))
+    logprobs = asked.sampling.get("logprobs")
+    shape = ChatShape(heading, tokenizer, logprobs=logprobs, offer=asked.offer)
     answer = _Answer(request, asked, shape, prompts=[prompt])
     return await answer.respond(default_max_tokens=None, param="messages")
 

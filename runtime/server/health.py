@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from runtime.metrics import CONTENT_TYPE
-from runtime.openai.responses import encode
+from runtime.openai.encoding import encode
 from runtime.server.service import SERVICE
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
+from runtime.openai.encoding import encode
 from runtime.openai.problem import model_not_found
-from runtime.openai.responses import encode
 from runtime.server.service import SERVICE, Service
 
 

@@ -13,6 +13,7 @@ from runtime.metrics import Metrics
 from runtime.openai.answers import Meter
 from runtime.openai.limits import Limits
 from runtime.openai.problem import ApiProblem, engine_failed, model_not_found
+from runtime.openai.tools.forms import form_of
 from runtime.server.admission import DRAINING, Admission, InFlight
 from runtime.state import Phase, State
 
@@ -36,15 +37,18 @@ class Service:
     def attach(self, engine: Engine, facts: ModelFacts) -> None:
         """The engine has loaded its model."""
         self._engine, self._facts = engine, facts
+        bounds, parser = self.settings.bounds, self.settings.tool_call_parser
+        template = facts.tokenizer.template
         self._limits = Limits(
+            bounds=bounds,
             max_model_len=facts.max_model_len,
             vocab_size=facts.tokenizer.vocab_size,
-            max_sequences=min(
-                self.settings.bounds.max_sequences_per_request, self.settings.bounds.max_concurrent_sequences
-            ),
-            max_logprobs=facts.max_logprobs,
+            max_sequences=min(bounds.max_sequences_per_request, bounds.max_concurrent_sequences),
+            max_logprobs=min(facts.max_logprobs, bounds.max_top_logprobs),
             default_sampling=facts.default_sampling,
             default_seed=self.settings.seed,
+            tool_form=form_of(template) if parser == "auto" else parser,
+            structured=facts.structured,
         )
         if engine.own_metrics:
             self.metrics.engine_registers()

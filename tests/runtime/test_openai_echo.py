@@ -245,7 +245,7 @@ async def test_completions_that_are_refused(echo: Server, body: dict[str, object
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": "x", "mood": "good"}]}, "messages[0].mood"),
-        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"tools": [{"type": "function"}]}, "tools[0]"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"max_tokens": 1, "max_completion_tokens": 2}, "max_tokens"),
         ({"logprobs": True}, "logprobs"),

@@ -75,7 +75,7 @@ class Finder:
         return self._cut(events)
 
     def _cut(self, events: list[Event]) -> list[Event]:
-        told = []
+        told: list[Event] = []
         for each in events:
             if isinstance(each, str):
                 if each and not (self._one and self._told):

@@ -1,8 +1,8 @@
 """The forms in which models write calls of tools, and which of them a chat template teaches.
 
 Hermes (also Qwen): `<tool_call>\\n{"name": ..., "arguments": {...}}\\n</tool_call>`, one after the other,
-with text before. Llama 3 JSON: `{"name": ..., "parameters": {...}}` is the whole answer; several, where a model
-writes them, are set apart by `;`.
+with text before. Llama 3 JSON: `{"name": ..., "parameters": {...}}` is the whole answer; several, where a
+model writes them, are set apart by `;`.
 """
 
 from __future__ import annotations

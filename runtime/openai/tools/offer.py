@@ -77,8 +77,8 @@ def read_offer(fields: Fields, limits: Limits) -> Offer | None:
 def _documents(
     fields: Fields, given: Any, limits: Limits, strict: dict[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    if not isinstance(given, list) or len(given) > limits.max_tools:
-        fields.wrong("tools", f"must be a list of at most {limits.max_tools} tools")
+    if not isinstance(given, list) or len(given) > limits.bounds.max_tools:
+        fields.wrong("tools", f"must be a list of at most {limits.bounds.max_tools} tools")
         return []
     documents: list[dict[str, Any]] = []
     size = 0
@@ -173,5 +173,5 @@ def _enforceable(fields: Fields, documents: list[dict[str, Any]], checked: list[
         if not limits.structured:
             fields.wrong("tool_choice", "cannot be enforced: this engine has no grammars")
             return
-        if schemas.check_size(function["parameters"], wrong, limits.max_schema_bytes):
+        if schemas.check_size(function["parameters"], wrong, limits.bounds.max_schema_bytes):
             schemas.check_schema(function["parameters"], wrong)
