@@ -21,7 +21,7 @@ MODEL: dict[str, Any] = {
 }
 
 PREDICTOR: dict[str, Any] = {
-    "model": {"modelFormat": {"name": "huggingface"}},
+    "model": {"modelFormat": {"name": "huggingface"}, "args": ["--model_id=org/model"]},
     "containers": [{"name": "side", "image": "side:1"}],
     "name": "b",
     "storageUris": [{"uri": "hf://org/model", "mountPath": "/mnt/a"}],

@@ -36,7 +36,7 @@ RUNTIMES = [
     ),
 ]
 SERVES = {"modelFormat": {"name": "huggingface"}, "args": ["--model_id=org/model"]}
-LEGACY = {name: {} for name in fields.LEGACY_FORMATS}
+LEGACY: dict[str, Any] = {name: {"args": ["--model_id=org/model"]} for name in fields.LEGACY_FORMATS}
 # Where a field stands, the rows of its table, and a value for each.
 PLACES: list[tuple[str, Any, dict[str, Any]]] = [
     ("spec", fields.SPEC, samples.SPEC | {"predictor": {"model": SERVES}}),
@@ -55,6 +55,8 @@ def isvc(place: str, name: str, value: Any) -> dict[str, Any]:
     {"spec": spec, "spec.predictor": predictor, "spec.predictor.model": model}[place][name] = value
     if name not in fields.LEGACY_FORMATS and name != "model":
         predictor["model"] = model
+    if name == "storageUri":
+        del model["args"]  # they name the model too
     if name == "restartPolicyRules":
         model["restartPolicy"] = "Always"  # the API server asks for it where there are rules
     if name == "volumeDevices":

@@ -80,7 +80,7 @@ MODEL = _table(
     Field("runtime", note="a ServingRuntime of the namespace, else a ClusterServingRuntime"),
     Field("runtimeVersion", note="tag of the image; an image named by digest stays"),
     Field("protocolVersion", note="a runtime must list it, where it lists any"),
-    Field("storageUri", "refused", "nothing is downloaded yet; name the model by --model_id in args"),
+    Field("storageUri", note="hf://, s3:// or pvc://: see docs/storage.md; other schemes are refused"),
     Field("storage", "refused", "use storageUri; credentials come from env or a Secret"),
     Field("confidential", "refused", "Stoker does not run confidential models"),
 )

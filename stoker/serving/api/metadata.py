@@ -48,6 +48,9 @@ METADATA = (
         "warned",
         "has no effect: write cloud.google.com/gke-accelerator under spec.predictor.nodeSelector",
     ),
+    Field("serving.kserve.io/storageSecretName", note="the Secret with the credentials for storageUri"),
+    Field("serving.kserve.io/s3-*", note="endpoint, region and the like of s3://: see docs/storage.md"),
+    Field("storage.kserve.io/readonly", note="false: the claim of pvc:// is mounted to be written"),
     Field("serving.kserve.io/nodegroup", "warned", "has no effect: Stoker keeps no models on nodes"),
     *(
         Field(

@@ -25,9 +25,8 @@ def is_expanded(path: str) -> bool:
 
 def join_literally(text: str, value: str) -> str:
     """`text`, which the kubelet expands, with `value` after it, which comes out as it is."""
-    unpaired = (len(text) - len(text.rstrip("$"))) % 2
-    if unpaired and value[:1] in ("(", "$"):
-        text += "$"  # else the two together would begin a reference
+    if (len(text) - len(text.rstrip("$"))) % 2:
+        text += "$"  # a `$` of the text's own: with what follows it could begin a reference
     return text + value.replace("$", "$$")
 
 

@@ -15,6 +15,7 @@ from stoker.serving.rendering.arguments import flag_names
 from stoker.serving.rendering.inputs import inputs_of
 from stoker.serving.rendering.merge import merge_container, merge_containers, merge_pod
 from stoker.serving.rendering.placeholders import Values, references, replace
+from stoker.serving.rendering.storage import INITIALIZER, annotations_read, apply_storage
 from stoker.serving.settings import Settings
 
 __all__ = ["Rendered", "inputs_of", "render"]
@@ -45,8 +46,9 @@ def render(isvc: InferenceService, runtime: ServingRuntime | None, settings: Set
     problems += checks.check_pod(template["spec"], isvc.predictor)
     if problems:
         raise Invalid(*problems)
-    keys = {of: [each.key for each in used if each.of == of] for of in ("Labels", "Annotations")}
-    return Rendered(template, inputs_of(isvc, keys["Labels"], keys["Annotations"]))
+    labels = {each.key for each in used if each.of == "Labels"}
+    annotations = {each.key for each in used if each.of == "Annotations"} | annotations_read(isvc)
+    return Rendered(template, inputs_of(isvc, labels, annotations))
 
 
 def _merged(
@@ -132,7 +134,8 @@ def _finish(
     if wanted:
         spec["nodeSelector"] = wanted | (spec.get("nodeSelector") or {})
     spec = pod_defaults.with_spread(spec, names.selector(isvc.name))
-    return pod_defaults.complete_pod(spec, settings, own)
+    spec = apply_storage(spec, isvc, runtime, settings, problems)
+    return pod_defaults.complete_pod(spec, settings, own | {INITIALIZER})
 
 
 def is_own(runtime: ServingRuntime) -> bool:
