@@ -14,7 +14,6 @@ from runtime.storage.retry import Transient
 
 T = TypeVar("T")
 
-_BLOCK = 1 << 20
 _CONNECT_SECONDS, _READ_SECONDS = 10.0, 30.0
 _PUBLIC = "https://huggingface.co"
 
@@ -99,7 +98,9 @@ class HubSource:
                     answer.read()
                     raise self._refusal(answer.status_code, answer.headers, file.path)
                 content_range = answer.headers.get("Content-Range")
-                chunks = answer.iter_bytes(_BLOCK)
+                chunks = (
+                    answer.iter_raw()
+                )  # as it comes: a block that waits to be full is lost with its connection
                 yield from from_start(chunks, answer.status_code, content_range, start, file.size)
 
         try:

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(list(arguments))
     logs.configure(given.log_format)
     # Process 1 of a container ignores SIGTERM unless it says otherwise.
-    signal.signal(signal.SIGTERM, _stop)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, _stop)
     state = State(name="", model_id=given.uri, revision=None)
     server = _serve_state(state, given.state_port)
     try:
@@ -61,9 +63,6 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     except Failure as failure:
         return _failed(failure, state)
-    except KeyboardInterrupt:
-        log.warning("stopped; what was fetched is kept", uri=given.uri)
-        return _STOPPED
     except Exception as error:
         log.exception("fetch failed")
         return _failed(explain(error, doing=f"fetching {given.uri}"), state)
@@ -132,7 +131,10 @@ def _failed(failure: Failure, state: State) -> int:
 
 
 def _stop(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+    log.warning("stopped; what was fetched is kept")
+    sys.stderr.flush()
+    # At once: connections that hang would be waited for, and what was written is marked already.
+    os._exit(_STOPPED)
 
 
 def _serve_state(state: State, port: int) -> ThreadingHTTPServer | None:

@@ -16,7 +16,8 @@ from runtime.storage.files import Digest, RemoteFile
 from runtime.storage.http import PASSING, from_start, retry_after
 from runtime.storage.retry import Transient
 
-_BLOCK = 1 << 20
+_BLOCK = 128 << 10  # what is lost at most with a connection
+_PAGE = 1000  # objects in one answer: as many as S3 gives
 _CONNECT_SECONDS, _READ_SECONDS = 10, 30
 _FALSE = frozenset({"0", "false", "no", "off"})
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -83,7 +84,7 @@ class S3Source:
 
     def _list(self, prefix: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        asked: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix}
+        asked: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix, "MaxKeys": _PAGE}
         while True:
             answer = self._asked("list_objects_v2", asked)
             # Some tools mark folders by empty objects whose names end in a slash.
