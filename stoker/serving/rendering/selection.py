@@ -6,8 +6,9 @@ pkg/controller/v1beta1/inferenceservice/components/predictor.go (v0.20).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from stoker.serving.api.objects import PROTOCOLS, InferenceService, Model, ServingRuntime, SupportedFormat
@@ -35,7 +36,13 @@ class Selection:
     """The runtime taken; None where the predictor has containers of its own and needs none."""
 
     runtime: ServingRuntime | None
-    considered: tuple[Candidate, ...]
+    explain: Callable[[], tuple[Candidate, ...]] = tuple
+
+    @property
+    def considered(self) -> tuple[Candidate, ...]:
+        """Every runtime with what speaks for or against it. Put into words only when asked for: admission
+        selects among hundreds, within milliseconds."""
+        return self.explain()
 
 
 class NoRuntime(Exception):
@@ -58,7 +65,7 @@ def select_runtime(isvc: InferenceService, runtimes: Sequence[ServingRuntime]) -
     """
     model = isvc.predictor.model
     if model is None:
-        return Selection(None, ())
+        return Selection(None)
     usable = [each for each in runtimes if each.scope == "cluster" or each.namespace == isvc.namespace]
     usable.sort(key=lambda each: each.scope == "cluster")
     if model.runtime is not None:
@@ -80,26 +87,36 @@ def _named(model: Model, name: str, usable: Sequence[ServingRuntime]) -> Selecti
         considered = (Candidate(found.name, found.scope, why),)
         reason: NoRuntimeReason = "RuntimeDisabled" if found.disabled else "NoSupportingRuntime"
         raise NoRuntime(reason, f'runtime "{name}" cannot serve this model: {why}', considered)
-    return Selection(found, (Candidate(found.name, found.scope, "selected: named by the model"),))
+    return Selection(found, lambda: (Candidate(found.name, found.scope, "selected: named by the model"),))
 
 
 def _automatic(model: Model, usable: Sequence[ServingRuntime]) -> Selection:
     verdicts = {id(each): _unfit(model, each, automatic=True) for each in usable}
     fitting = [each for each in usable if verdicts[id(each)] is None]
-    fitting.sort(key=lambda each: _order(model, each))
     if not fitting:
         considered = tuple(Candidate(each.name, each.scope, verdicts[id(each)] or "") for each in usable)
         raise NoRuntime("NoSupportingRuntime", _none_fits(model, considered), considered, _wanted(model))
-    first = fitting[0]
+    first = min(fitting, key=lambda each: _order(model, each))
+    return Selection(first, lambda: _rows(model, usable, verdicts, fitting))
+
+
+def _rows(
+    model: Model,
+    usable: Sequence[ServingRuntime],
+    verdicts: Mapping[int, str | None],
+    fitting: Sequence[ServingRuntime],
+) -> tuple[Candidate, ...]:
+    """The runtime taken, those that would have fitted in their order, then those that do not."""
+    first, *others = sorted(fitting, key=lambda each: _order(model, each))
     rows = [Candidate(first.name, first.scope, "selected: " + _rank(model, first))]
     rows += [
         Candidate(each.name, each.scope, f"fits, but comes after {first.name}: {_rank(model, each)}")
-        for each in fitting[1:]
+        for each in others
     ]
     rows += [
         Candidate(each.name, each.scope, why) for each in usable if (why := verdicts[id(each)]) is not None
     ]
-    return Selection(first, tuple(rows))
+    return tuple(rows)
 
 
 def _none_fits(model: Model, considered: Sequence[Candidate]) -> str:
@@ -166,11 +183,13 @@ def _order(model: Model, runtime: ServingRuntime) -> tuple[int, int, int, tuple[
     )
 
 
-def _lowest_protocol(protocols: Iterable[str]) -> int:
+@lru_cache(maxsize=4096)
+def _lowest_protocol(protocols: tuple[str, ...]) -> int:
     known = [PROTOCOLS.index(each) for each in protocols if each in PROTOCOLS]
     return min(known, default=len(PROTOCOLS))
 
 
+@lru_cache(maxsize=4096)
 def _newest_first(timestamp: str) -> tuple[int, ...]:
     # RFC 3339 in UTC, as the API server writes it, sorts as text; turned round here.
     return tuple(-ord(character) for character in timestamp)
