@@ -23,11 +23,11 @@ from runtime.hub import cache as hub_cache
 from runtime.lifecycle import Lifecycle
 from runtime.metrics import Metrics
 from runtime.server.app import make_app
+from runtime.server.connections import Runner
 from runtime.server.service import Service
 from runtime.state import State
 
 _STOP_SECONDS = 10.0
-_KEEP_ALIVE_SECONDS = 75.0  # longer than proxies keep idle connections, so that they close first
 _CUT_SHORT = 128 + 15
 
 log = structlog.get_logger()
@@ -60,18 +60,17 @@ async def _serve(settings: Settings) -> int:
     metrics = Metrics()
     state.on_change(metrics.follow)
     state.on_change(lambda changed: log.info("phase", phase=changed.phase.value))
-    service = Service(settings, state, metrics)
+    try:
+        service = Service(settings, state, metrics)
+    except Failure as failure:
+        _leave_word(failure, state)
+        return failure.exit_code
+    if settings.without_effect:
+        log.warning("flags without effect here", flags=[f"--{name}" for name in settings.without_effect])
     signals = Signals()
     signals.install()
     lifecycle = Lifecycle(settings, service)
-    runner = web.AppRunner(
-        make_app(service),
-        handle_signals=False,
-        handler_cancellation=True,  # else a client that left keeps its generation running
-        keepalive_timeout=_KEEP_ALIVE_SECONDS,
-        access_log=None,
-        shutdown_timeout=1.0,
-    )
+    runner = Runner(make_app(service), service, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await _listen(runner, settings)

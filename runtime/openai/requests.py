@@ -21,7 +21,8 @@ from runtime.openai.tools.offer import Offer, read_offer
 
 _INT64 = 2**63
 _MAX_TOKENS = 2**31 - 1
-_LABELS = ("user", "safety_identifier", "prompt_cache_key")
+LABELS = ("user", "safety_identifier", "prompt_cache_key")
+"""Fields that only label a request: accepted, without effect."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def parse_completion(body: Any, limits: Limits) -> CompletionRequest:
     n = common["n"]
     fields.only("best_of", (n,), "is not supported: only the same number as `n`")
     fields.only("suffix", (), "is not supported: this model completes, it does not insert")
-    fields.finish(_LABELS)
+    fields.finish(LABELS)
     sequences = max(1, len(prompts)) * n
     if sequences > limits.max_sequences:
         fields.wrong(
@@ -110,7 +111,7 @@ def parse_chat(body: Any, limits: Limits) -> ChatRequest:
     fields.only("metadata", ({},), "is not supported: nothing is stored")
     fields.only("service_tier", ("auto", "default"), "is not supported: there is one tier")
     fields.only("reasoning_effort", (), "is not supported")
-    fields.finish(_LABELS)
+    fields.finish(LABELS)
     if common["n"] > limits.max_sequences:
         fields.wrong("n", f"must be at most {limits.max_sequences}")
     fields.raise_problems()
@@ -127,6 +128,13 @@ def _set_grammar(fields: Fields, sampling: dict[str, Any], grammar: str | None, 
             fields.wrong(other, f"cannot be combined with `{name}`, which says where the answer ends")
 
 
+def read_model(fields: Fields) -> str:
+    """The name of the model that is asked."""
+    if not fields.has("model"):
+        fields.wrong("model", "is missing")
+    return fields.text("model", 1024) or ""
+
+
 def _object(body: Any) -> Mapping[str, Any]:
     if not isinstance(body, Mapping):
         raise ApiProblem(400, "The body must be a JSON object.", code="invalid_json")
@@ -134,13 +142,11 @@ def _object(body: Any) -> Mapping[str, Any]:
 
 
 def _common(fields: Fields, limits: Limits) -> dict[str, Any]:
-    model = fields.text("model", 1024)
-    if not fields.has("model"):
-        fields.wrong("model", "is missing")
+    model = read_model(fields)
     stream = fields.truth("stream")
     n = fields.integer("n", 1, limits.bounds.max_n, 1)
     return {
-        "model": model or "",
+        "model": model,
         "sampling": read_sampling(fields, limits),
         "n": n,
         "stream": stream,

@@ -1,59 +1,129 @@
-"""How much work is taken on: sequences running and queued are bounded, the rest is refused at once."""
+"""How much work is taken on: sequences and waiting prompt tokens are bounded, the rest is refused at once."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from runtime.openai.problem import ApiProblem
 
 _LONGEST_RETRY = 60
+_HALF_LIFE = 10.0
+
+
+class Rate:
+    """How much of something happens per second, recent seconds counting most."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._sum = 0.0
+        self._at = clock()
+
+    def add(self, amount: float) -> None:
+        """So much happened now."""
+        self._sum = self._decayed() + amount
+        self._at = self._clock()
+
+    def per_second(self) -> float:
+        """The rate; 0 where nothing happened yet."""
+        return self._decayed() * math.log(2) / _HALF_LIFE
+
+    def _decayed(self) -> float:
+        return self._sum * math.exp2((self._at - self._clock()) / _HALF_LIFE)
+
+
+class Ticket:
+    """What one request was let in with: its sequences, and the prompt tokens of those without a token yet."""
+
+    def __init__(self, admission: Admission, tokens: Sequence[int]) -> None:
+        self.waiting = dict(enumerate(tokens))
+        self._admission = admission
+
+    def began(self, index: int) -> None:
+        """Sequence `index` has its first token."""
+        self._admission._waited(self.waiting.pop(index, 0))
 
 
 class Admission:
-    """Counts the sequences of requests being answered, up to a limit."""
+    """Counts the sequences of requests being answered and their waiting tokens, up to two limits."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(
+        self,
+        limit: int,
+        waiting_tokens: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         self._limit = limit
+        self._limit_tokens = waiting_tokens
+        self._jitter = jitter
         self._sequences = 0
-        self._typical_seconds = 1.0
+        self._tokens = 0
+        self._finished = Rate(clock)
+        self._started = Rate(clock)
 
     @property
     def sequences(self) -> int:
         """Sequences handed to the engine and not finished."""
         return self._sequences
 
-    def require_room(self, sequences: int = 1) -> None:
-        """Refuses (429) what would go over the limit; asked before a body is read, so that it costs
-        little.
-        """
-        if self._sequences + sequences <= self._limit:
-            return
-        # A place is free when one of the running requests ends: on average a typical answer's time divided
-        # by how many run, but never promise less than a second.
-        wait = min(_LONGEST_RETRY, max(1, math.ceil(self._typical_seconds * sequences / self._limit)))
-        raise ApiProblem(
+    @property
+    def waiting_tokens(self) -> int:
+        """Prompt tokens of sequences that have no token yet."""
+        return self._tokens
+
+    def require_room(self, sequences: int = 1, tokens: int = 0) -> None:
+        """Refuses (429) what would go over a limit; asked before a body is read, so that it costs little."""
+        over = self._sequences + sequences - self._limit
+        if over > 0:
+            raise self._refusal(
+                f"The server works on {self._sequences} sequences and takes at most {self._limit}.",
+                over,
+                self._finished,
+            )
+        # A prompt longer than the limit is let in where nothing waits: else it never could be.
+        over = self._tokens + max(tokens, 1) - self._limit_tokens
+        if over > 0 and self._tokens:
+            raise self._refusal(
+                f"{self._tokens} tokens of prompts wait to be read, and at most {self._limit_tokens} may.",
+                over,
+                self._started,
+            )
+
+    def _refusal(self, message: str, over: int, rate: Rate) -> ApiProblem:
+        """A 429 that says when there will be room, judging by late; spread, so that not all come together."""
+        pace = rate.per_second()
+        seconds = over / pace if pace * _LONGEST_RETRY > over else (_LONGEST_RETRY if pace else 1.0)
+        wait = min(_LONGEST_RETRY, max(1, math.ceil(seconds * (1 + 0.5 * self._jitter()))))
+        return ApiProblem(
             429,
-            f"The server works on {self._sequences} sequences and takes at most {self._limit}. "
-            f"Try again in {wait} s.",
+            f"{message} Try again in {wait} s.",
             code="overloaded",
             headers={"Retry-After": str(wait)},
         )
 
     @contextmanager
-    def enter(self, sequences: int) -> Iterator[None]:
-        """Counts sequences in for as long as they run. Raises ApiProblem (429)."""
-        self.require_room(sequences)
-        self._sequences += sequences
-        began = time.monotonic()
+    def enter(self, tokens: Sequence[int]) -> Iterator[Ticket]:
+        """Counts sequences in for as long as they run; `tokens`: of each's prompt. Raises ApiProblem."""
+        self.require_room(len(tokens), sum(tokens))
+        self._sequences += len(tokens)
+        self._tokens += sum(tokens)
+        ticket = Ticket(self, tokens)
         try:
-            yield
+            yield ticket
         finally:
-            self._sequences -= sequences
-            self._typical_seconds += 0.1 * (time.monotonic() - began - self._typical_seconds)
+            self._sequences -= len(tokens)
+            self._tokens -= sum(ticket.waiting.values())
+            self._finished.add(len(tokens))
+
+    def _waited(self, tokens: int) -> None:
+        self._tokens -= tokens
+        self._started.add(tokens)
 
 
 class InFlight:

@@ -1,4 +1,4 @@
-"""Around every request: its id, the error shape, the access log, the counts."""
+"""Around every request: its id, its key, the error shape, the trace, the access log, the counts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from aiohttp import web
 
 from runtime.engines.base import EngineBusy, EngineDead, EngineRefused
 from runtime.openai.encoding import encode
+from runtime.openai.envelope import Usage
 from runtime.openai.problem import ApiProblem, engine_failed
 from runtime.server.service import SERVICE, Service
 from runtime.state import Phase
@@ -23,8 +24,10 @@ REQUEST_ID = web.RequestKey("request_id", str)
 BEGAN = web.RequestKey("began", float)
 FIRST_TOKEN = web.RequestKey("first_token", float)
 ABANDONED = web.RequestKey("abandoned", bool)
+USAGE = web.RequestKey("usage", Usage)
+KEY = web.RequestKey("key", str)
 _GOOD_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-# Asked every few seconds by machines; neither logged nor counted as work.
+# Asked every few seconds by machines; neither logged nor counted as work, and they have no API key.
 _QUIET = frozenset(
     {"/ready", "/live", "/health", "/metrics", "/v2/health/live", "/v2/health/ready", "/stoker/v1/state"}
 )
@@ -48,13 +51,45 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await _answer(request, handler, service)
     began, status = time.monotonic(), _LEFT
     request[BEGAN] = began
-    try:
-        with service.metrics.in_flight.track_inprogress(), service.in_flight.enter():
-            response = await _answer(request, handler, service)
-        status = _LEFT if request.get(ABANDONED) else response.status
-        return response
-    finally:
-        _record(service, request, route, status, time.monotonic() - began)
+    with service.tracing.span(request, route) as trace:
+        try:
+            with service.metrics.in_flight.track_inprogress(), service.in_flight.enter():
+                response = await _answer(request, _checked(handler, service), service)
+            status = _LEFT if request.get(ABANDONED) else response.status
+            return response
+        finally:
+            trace.ended(status, request.get(USAGE))
+            seconds = time.monotonic() - began
+            _record(service, request, route=route, status=status, seconds=seconds, trace=trace.id)
+
+
+def _checked(handler: Handler, service: Service) -> Handler:
+    """The handler behind what can be refused by a request's head alone."""
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        bounds = service.settings.bounds
+        if getattr(request.protocol, "crowded", False):
+            service.metrics.refused.labels("connections").inc()
+            headers = {"Connection": "close", "Retry-After": "1"}
+            raise ApiProblem(503, "Too many connections are open.", code="overloaded", headers=headers)
+        if sum(len(name) + len(value) for name, value in request.raw_headers) > bounds.max_header_bytes:
+            raise ApiProblem(431, f"The request's head is larger than {bounds.max_header_bytes} bytes.")
+        if service.keys is None:
+            return await handler(request)
+        try:
+            name = service.keys.name_of(request.headers.get("Authorization"))
+            request[KEY] = name
+            service.keys.require_tokens(name)
+        except ApiProblem as problem:
+            service.metrics.refused.labels("unauthorised" if problem.status == 401 else "overloaded").inc()
+            raise
+        try:
+            return await handler(request)
+        finally:
+            if (usage := request.get(USAGE)) is not None:
+                service.keys.used(name, usage.prompt_tokens + usage.completion_tokens)
+
+    return checked
 
 
 async def _answer(request: web.Request, handler: Handler, service: Service) -> web.StreamResponse:
@@ -77,7 +112,7 @@ def _problem(request: web.Request, error: Exception, service: Service) -> ApiPro
         case web.HTTPException():
             return _from_http(request, error, service)
         case EngineRefused():
-            return ApiProblem(400, str(error)[:500], code="invalid_value")
+            return ApiProblem(400, str(error)[:500], param=error.param, code="invalid_value")
         case EngineBusy():
             retry = {"Retry-After": "1"}
             return ApiProblem(429, "The engine's queue is full.", code="overloaded", headers=retry)
@@ -90,11 +125,23 @@ def _problem(request: web.Request, error: Exception, service: Service) -> ApiPro
 
 def problem_response(problem: ApiProblem) -> web.Response:
     """A problem as an HTTP answer."""
-    return web.Response(
+    response = web.Response(
         status=problem.status,
         body=encode(problem.document()),
         headers={"Content-Type": "application/json", **problem.headers},
     )
+    if problem.headers.get("Connection") == "close":
+        response.force_close()
+    return response
+
+
+async def expect(request: web.Request) -> web.Response | None:
+    """Says 100 Continue where it is asked for; anything else that is expected is refused."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # so that an error may still be answered
+        return None
+    return problem_response(ApiProblem(417, "Only `Expect: 100-continue` is understood."))
 
 
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:
@@ -118,7 +165,9 @@ def _from_http(request: web.Request, error: web.HTTPException, service: Service)
     return ApiProblem(error.status, message, headers=headers)
 
 
-def _record(service: Service, request: web.Request, route: str, status: int, seconds: float) -> None:
+def _record(
+    service: Service, request: web.Request, *, route: str, status: int, seconds: float, trace: str | None
+) -> None:
     metrics = service.metrics
     metrics.requests.labels(route, str(status)).inc()
     metrics.request_seconds.labels(route).observe(seconds)
@@ -128,6 +177,7 @@ def _record(service: Service, request: web.Request, route: str, status: int, sec
     if first is not None:
         metrics.first_token_seconds.observe(first)
     if not service.settings.disable_log_requests:
+        more = {"key": request.get(KEY), "trace_id": trace}
         log.info(
             "request",
             method=request.method,
@@ -135,4 +185,5 @@ def _record(service: Service, request: web.Request, route: str, status: int, sec
             status=status,
             seconds=round(seconds, 4),
             request_id=request[REQUEST_ID],
+            **{name: value for name, value in more.items() if value is not None},
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from runtime import __version__
 from runtime.openai.encoding import encode
 from runtime.openai.problem import model_not_found
 from runtime.server.service import SERVICE, Service
@@ -43,6 +44,16 @@ async def get_model(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     service.require_model(name)
     return _json(_model(service, name), 200 if service.ready else 503)
+
+
+async def v2_server(request: web.Request) -> web.Response:
+    """GET /v2: KServe's server metadata."""
+    return _json({"name": "stoker", "version": __version__, "extensions": []})
+
+
+async def v2_models(request: web.Request) -> web.Response:
+    """GET /v2/models: the names."""
+    return _json({"models": list(request.app[SERVICE].settings.names)})
 
 
 async def v2_model(request: web.Request) -> web.Response:

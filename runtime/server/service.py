@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -14,7 +17,10 @@ from runtime.openai.answers import Meter
 from runtime.openai.limits import Limits
 from runtime.openai.problem import ApiProblem, engine_failed, model_not_found
 from runtime.openai.tools.forms import form_of
-from runtime.server.admission import DRAINING, Admission, InFlight
+from runtime.server import tracing
+from runtime.server.admission import DRAINING, Admission, InFlight, Ticket
+from runtime.server.keys import Keys
+from runtime.server.tokenizing import Tokenizing
 from runtime.state import Phase, State
 
 
@@ -25,14 +31,20 @@ class Service:
         self.settings = settings
         self.state = state
         self.metrics = metrics
-        self.admission = Admission(settings.bounds.max_concurrent_sequences)
+        self.admission = Admission(
+            settings.bounds.max_concurrent_sequences, settings.bounds.max_waiting_tokens
+        )
         self.in_flight = InFlight()
+        self.tracing = tracing.from_environment(settings.model_name)
+        file = settings.api_keys_file
+        self.keys = Keys(Path(file), settings.bounds.key_tokens_per_minute) if file else None
         self.refusing = False
         self.started = int(time.time())
         self._engine: Engine | None = None
         self._facts: ModelFacts | None = None
         self._limits: Limits | None = None
         self._meter: Meter | None = None
+        self._tokenizing: Tokenizing | None = None
 
     def attach(self, engine: Engine, facts: ModelFacts) -> None:
         """The engine has loaded its model."""
@@ -50,6 +62,7 @@ class Service:
             tool_form=form_of(template) if parser == "auto" else parser,
             structured=facts.structured,
         )
+        self._tokenizing = Tokenizing(facts.tokenizer, bounds.tokenize_seconds)
         if engine.own_metrics:
             self.metrics.engine_registers()
         else:
@@ -72,6 +85,12 @@ class Service:
         """What bounds requests."""
         assert self._limits is not None
         return self._limits
+
+    @property
+    def tokenizing(self) -> Tokenizing:
+        """Prompts to tokens."""
+        assert self._tokenizing is not None
+        return self._tokenizing
 
     @property
     def meter(self) -> Meter | None:
@@ -106,6 +125,13 @@ class Service:
                 headers={"Retry-After": "5"},
             )
 
+    def require_generation(self) -> None:
+        """Refuses what only a model that writes text answers, and what comes too early or too late."""
+        self.require_open()
+        if self.facts.embeds:
+            message = "This model gives embeddings; ask it at the embeddings endpoint."
+            raise ApiProblem(400, message, param="model", code="model_not_supported")
+
     def require_room(self) -> None:
         """Refuses (429) while everything is taken."""
         try:
@@ -113,6 +139,17 @@ class Service:
         except ApiProblem:
             self.metrics.refused.labels("overloaded").inc()
             raise
+
+    @contextmanager
+    def enter(self, tokens: Sequence[int]) -> Iterator[Ticket]:
+        """Counts sequences in while they run (`Admission.enter`). Raises ApiProblem (429)."""
+        with ExitStack() as stack:
+            try:
+                ticket = stack.enter_context(self.admission.enter(tokens))
+            except ApiProblem:
+                self.metrics.refused.labels("overloaded").inc()
+                raise
+            yield ticket
 
     def require_model(self, name: str) -> None:
         """Refuses (404) another model's name."""

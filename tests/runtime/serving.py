@@ -17,6 +17,7 @@ from runtime.flags.settings import Settings
 from runtime.lifecycle import Lifecycle
 from runtime.metrics import Metrics
 from runtime.server.app import make_app
+from runtime.server.connections import Runner
 from runtime.server.service import Service
 from runtime.state import Phase, State
 
@@ -72,13 +73,7 @@ async def serve(*flags: str, engine: Engine | None = None, wait: bool = True) ->
     state.on_change(metrics.follow)
     service = Service(settings, state, metrics)
     lifecycle = GivenEngine(settings, service, engine) if engine else Lifecycle(settings, service)
-    runner = web.AppRunner(
-        make_app(service),
-        handle_signals=False,
-        handler_cancellation=True,
-        access_log=None,
-        shutdown_timeout=0.1,
-    )
+    runner = Runner(make_app(service), service, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"

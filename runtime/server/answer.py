@@ -1,0 +1,175 @@
+"""One request's answer: sequences run, whole or streamed, within its deadlines, freed on every way out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import structlog
+from aiohttp import web
+
+from runtime.engines.base import EngineDead, FinishReason
+from runtime.openai.answers import Job, Piece, run
+from runtime.openai.chunks import DONE
+from runtime.openai.encoding import encode
+from runtime.openai.envelope import Usage
+from runtime.openai.problem import ApiProblem, engine_failed
+from runtime.openai.prompts import too_long as prompt_too_long
+from runtime.openai.requests import GenerationRequest
+from runtime.openai.responses import ChatShape, Choice, CompletionShape
+from runtime.server import deadline
+from runtime.server.admission import Ticket
+from runtime.server.edge import ABANDONED, BEGAN, FIRST_TOKEN, REQUEST_ID, USAGE
+from runtime.server.service import SERVICE
+from runtime.server.stream import EventStream
+
+log = structlog.get_logger()
+
+
+class Answer:
+    """Runs and writes one answer."""
+
+    def __init__(
+        self,
+        request: web.Request,
+        asked: GenerationRequest,
+        shape: CompletionShape | ChatShape,
+        *,
+        prompts: Sequence[Sequence[int]],
+        echoes: Sequence[str] = (),
+    ) -> None:
+        """`prompts`: each prompt's tokens. `echoes`: the text before each choice, where it is wanted."""
+        self._request = request
+        self._service = request.app[SERVICE]
+        self._bounds = self._service.settings.bounds
+        self._seconds = deadline.seconds_of(request, self._bounds)
+        self._asked = asked
+        self._shape = shape
+        self._prompts = prompts
+        self._echoes = echoes
+        self._ticket: Ticket | None = None
+        self._usage = Usage(sum(len(prompt) for prompt in prompts))
+        request[USAGE] = self._usage
+
+    async def respond(self, *, default_max_tokens: int | None, param: str) -> web.StreamResponse:
+        """Runs the jobs and answers."""
+        jobs = self._jobs(default_max_tokens, param)
+        if not jobs:
+            async with aclosing(self._echo_alone()) as pieces:
+                return await self._written(pieces, len(self._echoes))
+        with self._service.enter([len(job.prompt) for job in jobs]) as self._ticket:
+            async with aclosing(run(self._service.engine, jobs, self._service.meter)) as pieces:
+                return await self._written(pieces, len(jobs))
+
+    def _jobs(self, default_max_tokens: int | None, param: str) -> list[Job]:
+        limit, most = self._service.limits.max_model_len, self._bounds.max_output_tokens
+        asked = self._asked.max_tokens
+        if asked is not None and most is not None and asked > most:
+            name = "max_completion_tokens" if param == "messages" else "max_tokens"
+            raise ApiProblem(400, f"`{name}` must be at most {most}.", param=name, code="invalid_value")
+        jobs: list[Job] = []
+        for prompt in self._prompts:
+            room = limit - len(prompt)
+            if room < 1 or (asked is not None and asked > room):
+                raise prompt_too_long(len(prompt), limit, param, asked or 0)
+            if asked == 0:  # only the echo
+                continue
+            max_tokens = asked if asked is not None else min(room, default_max_tokens or room, most or room)
+            for choice in range(self._asked.n):
+                index = len(jobs)
+                sampling = self._asked.sampling_for(max_tokens, choice)
+                jobs.append(Job(index, f"{self._shape.heading.id}-{index}", prompt, sampling))
+        return jobs
+
+    async def _echo_alone(self) -> AsyncGenerator[Piece, None]:
+        """An echo of prompts and nothing else (`max_tokens` 0)."""
+        for index in range(len(self._echoes)):
+            yield Piece(index, "", 0, FinishReason.LENGTH, ())
+
+    async def _written(self, pieces: AsyncGenerator[Piece, None], count: int) -> web.StreamResponse:
+        if self._asked.stream:
+            with EventStream(self._request, self._bounds, self._request[REQUEST_ID]) as stream:
+                return await self._stream(pieces, count, stream)
+        try:
+            async with deadline.timeout(self._request, self._seconds):
+                return await self._whole(pieces, count)
+        except TimeoutError:
+            raise deadline.too_long(self._seconds) from None
+
+    async def _whole(self, pieces: AsyncGenerator[Piece, None], count: int) -> web.StreamResponse:
+        choices = [Choice([echo]) for echo in self._echoes] or [Choice() for _ in range(count)]
+        choices[(first := await self._first(pieces)).index].add(first)
+        async for piece in pieces:
+            self._count(piece)
+            choices[piece.index].add(piece)
+        body = encode(self._shape.whole(choices, self._usage))
+        return web.Response(body=body, content_type="application/json")
+
+    async def _stream(
+        self, pieces: AsyncGenerator[Piece, None], count: int, stream: EventStream
+    ) -> web.StreamResponse:
+        try:
+            async with deadline.timeout(self._request, self._seconds):
+                await self._events(pieces, count, stream)
+        except ConnectionError:
+            self._request[ABANDONED] = True
+            return stream.response
+        except asyncio.CancelledError:
+            problem = self._service.in_flight.cut_short()
+            if problem is None:
+                raise
+            await self._fail(stream, problem)
+        except Exception as error:
+            await self._fail(stream, error)
+        await stream.end()
+        return stream.response
+
+    async def _fail(self, stream: EventStream, error: Exception) -> None:
+        """An ordinary error while nothing was sent, else an event."""
+        if isinstance(error, TimeoutError):
+            error = deadline.too_long(self._seconds)
+        if not stream.started:
+            raise error
+        match error:
+            case ApiProblem():
+                await stream.fail(error)
+            case EngineDead():
+                await stream.fail(engine_failed())
+            case _:
+                log.error("stream failed", request_id=self._request[REQUEST_ID], exc_info=error)
+                await stream.fail(ApiProblem(500, "Internal error.", code="internal_error"))
+
+    async def _events(self, pieces: AsyncGenerator[Piece, None], count: int, stream: EventStream) -> None:
+        chunks = self._shape.stream(count, include_usage=self._asked.include_usage)
+        openings = [chunks.opening(n, self._echoes[n] if self._echoes else "") for n in range(count)]
+        first = await self._first(pieces)
+        await stream.start()
+        await stream.write(b"".join(openings) + chunks.piece(first))
+        async for piece in pieces:
+            self._count(piece)
+            data = chunks.piece(piece)
+            if data:
+                await stream.write(data)
+        await stream.write(chunks.usage(self._usage) + DONE)
+
+    async def _first(self, pieces: AsyncGenerator[Piece, None]) -> Piece:
+        """The first piece, which must come within the queue's deadline."""
+        seconds = self._bounds.queue_seconds
+        try:
+            async with asyncio.timeout(seconds or None) as queued:
+                piece = await anext(pieces)
+        except TimeoutError:
+            if not queued.expired():
+                raise
+            self._service.metrics.refused.labels("queue_timeout").inc()
+            raise deadline.queued_too_long(seconds) from None
+        self._request[FIRST_TOKEN] = time.monotonic() - self._request[BEGAN]
+        self._count(piece)
+        return piece
+
+    def _count(self, piece: Piece) -> None:
+        self._usage.completion_tokens += piece.tokens
+        if self._ticket is not None and self._ticket.waiting:
+            self._ticket.began(piece.index)
