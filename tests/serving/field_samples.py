@@ -35,7 +35,14 @@ EXTENSION: dict[str, Any] = {
     "scaleTarget": 10,
     "scaleMetric": "concurrency",
     "scaleMetricType": "Value",
-    "autoScaling": {"metrics": [{"type": "Resource", "resource": {"name": "cpu"}}]},
+    "autoScaling": {
+        "metrics": [
+            {
+                "type": "Resource",
+                "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
+            }
+        ]
+    },
     "containerConcurrency": 5,
     "timeout": 60,
     "canaryTrafficPercent": 10,

@@ -147,6 +147,10 @@ POD = _table(
     Field("automountServiceAccountToken", note="false unless set, or where serviceAccountName is set"),
     Field("enableServiceLinks", note="false unless set"),
     Field("terminationGracePeriodSeconds", note="computed from the drain times unless set"),
+    *(
+        Field(name, note="in a namespace with the label stoker.dev/security: trusted, else refused")
+        for name in ("hostIPC", "hostNetwork", "hostPID")
+    ),
     others=POD_FIELDS,
 )
 
