@@ -43,7 +43,7 @@ class Webhook:
         command = [sys.executable, "-m", "webhook", f"--kubeconfig={server.kubeconfig}"]
         command += [f"--namespace={namespace}", f"--port={self.port}", f"--health-port={self.health_port}"]
         command += [f"--url=https://127.0.0.1:{self.port}", f"--args-schemas={ARGS_SCHEMAS}"]
-        command += ["--drain=1s", "--log-format=json", *flags]
+        command += ["--drain=1s", "--log-format=json", *flags]  # the last of two equal flags counts
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log)
 
@@ -71,6 +71,13 @@ class Cluster:
         await eventually(lambda: done(replica), f"the webhook is not up: {replica.log}")
         return replica
 
+    async def start_ready(self, *flags: str) -> Webhook:
+        """A replica that is ready, registered or not."""
+        replica = Webhook(self.server, self.namespace, self.folder, *flags)
+        self.replicas.append(replica)
+        await eventually(lambda: self._ready(replica), f"the webhook is not up: {replica.log}")
+        return replica
+
     async def secret(self) -> Object:
         return await self.client.get(SECRETS, Key(self.namespace, SECRET))
 
@@ -87,9 +94,9 @@ class Cluster:
             config = (await self.registration())["webhooks"][0]["clientConfig"]
         except ApiError:
             return False
-        return str(config["url"]).endswith(f":{replica.port}/validate") and await self._asked()
+        return str(config["url"]).endswith(f":{replica.port}/validate") and await self.asked()
 
-    async def _asked(self) -> bool:
+    async def asked(self) -> bool:
         """The API server learns the registration from a watch: wait until it asks."""
         try:
             await self.client.create(INFERENCE_SERVICES, bad_inference_service("probe"), dry_run=True)

@@ -142,30 +142,6 @@ def was_asked(answer: ApiError | Exception | None) -> bool:
     return isinstance(answer, ApiError) and answer.status == 422 and "denied the request" in answer.message
 
 
-async def test_a_rotation_of_everything_loses_no_admission(replicas: Cluster) -> None:
-    """An authority's whole life in 12 s: several leaves, both authorities trusted, the old one dropped."""
-    quick = ("--ca-life=12s", "--leaf-life=6s", "--announce=1s", "--overlap=2s")
-    first = await replicas.start(*quick)
-    second = await replicas.start("--no-register", *quick)
-    old = await replicas.bundle()
-    leaves, bundles, answers = set[bytes](), set[bytes](), list[ApiError | Exception | None]()
-
-    async def rotated() -> bool:
-        for replica in (first, second):
-            # Whatever is registered at this moment must trust whoever answers.
-            leaves.add(await served(replica, await replicas.bundle()))
-        bundles.add(await replicas.bundle())
-        return not fingerprints(await replicas.bundle()) & fingerprints(old)
-
-    async with load(replicas, answers):
-        await eventually(rotated, "no rotation", seconds=40)
-    failed = [answer for answer in answers if not was_asked(answer)]
-    assert failed == []
-    assert len(answers) > 50
-    assert len(leaves) >= 3
-    assert any(len(fingerprints(bundle)) == 2 for bundle in bundles)
-
-
 async def test_a_clean_end_answers_what_is_under_way(replicas: Cluster) -> None:
     replica = await replicas.start()
     answers: list[ApiError | Exception | None] = []

@@ -1,0 +1,111 @@
+"""With every replica killed nothing stops but what has to be judged first."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoker.kube.client import ApiError
+from stoker.kube.resource import DEPLOYMENTS, Key, Resource
+from stoker.local.control_plane import ApiServer
+from tests.webhook.objects import Object, cluster_runtime, inference_service, namespaced_runtime
+from tests.webhook.program import CLUSTER_RUNTIMES, INFERENCE_SERVICES, Cluster, cluster, eventually
+from tests.webhook.service import Service
+from webhook.catalogue import SERVING_RUNTIMES
+
+pytestmark = pytest.mark.apiserver
+
+FINALIZER = "stoker.dev/test"
+OBJECTS: list[tuple[Resource, Object]] = [
+    (CLUSTER_RUNTIMES, cluster_runtime() | {"metadata": {"name": "outage"}}),
+    (SERVING_RUNTIMES, namespaced_runtime("outage")),
+    (INFERENCE_SERVICES, inference_service("outage")),
+]
+OBJECTS[2][1]["spec"]["predictor"]["model"]["runtime"] = "outage"
+
+
+def key(resource: Resource) -> Key:
+    return Key("default" if resource.namespaced else "", "outage")
+
+
+@pytest.fixture
+async def killed(api_server: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
+    """Two replicas, registered, asked, and gone without a word; the objects were stored before."""
+    service = Service()
+    async with cluster(api_server, tmp_path, "webhook-outage") as made, service.running():
+        for resource, obj in OBJECTS[:2]:
+            await made.client.create(resource, obj)
+        url = f"--url=https://127.0.0.1:{service.port}"
+        replicas = await asyncio.gather(made.start_ready(url), made.start_ready(url))
+        service.ports += [replica.port for replica in replicas]
+        await eventually(made.asked, "the API server does not ask")
+        await made.client.create(*OBJECTS[2])
+        for replica in replicas:
+            assert replica.stop(signal.SIGKILL) == -signal.SIGKILL
+        yield made
+
+
+async def test_status_finalizers_and_deletion_need_no_webhook(killed: Cluster) -> None:
+    await what_must_be_judged_waits(killed)
+    for resource, obj in OBJECTS:
+        await status_is_written(killed, resource, obj)
+        await finalizers_come_and_go(killed, resource)
+        await it_is_deleted_and_loses_its_finalizers(killed, resource)
+    await pods_owe_it_nothing(killed)
+
+
+async def what_must_be_judged_waits(made: Cluster) -> None:
+    for resource, obj in OBJECTS:
+        with pytest.raises(ApiError, match="failed calling webhook"):
+            await made.client.create(resource, obj | {"metadata": obj["metadata"] | {"name": "another"}})
+        change: dict[str, Any] = {"spec": {"disabled": True}}
+        if resource == INFERENCE_SERVICES:
+            change = {"spec": {"predictor": {"minReplicas": 3}}}
+        with pytest.raises(ApiError, match="failed calling webhook"):
+            await made.client.merge_patch(resource, key(resource), change)
+
+
+async def status_is_written(made: Cluster, resource: Resource, obj: Object) -> None:
+    if resource != INFERENCE_SERVICES:
+        return  # a runtime has no status that anybody writes
+    url = {"status": {"url": "http://outage.default.example.com"}}
+    live = await made.client.merge_patch(resource, key(resource), url, subresource="status")
+    assert live["status"] == url["status"]
+    applied = {"metadata": {"name": "outage", "namespace": "default"}} | {
+        "status": {"conditions": [{"type": "Ready", "status": "False", "reason": "Test"}]}
+    }
+    live = await made.client.apply(resource, applied, subresource="status")
+    assert live["status"]["conditions"][0]["reason"] == "Test"
+
+
+async def finalizers_come_and_go(made: Cluster, resource: Resource) -> None:
+    for finalizers in ([FINALIZER], [FINALIZER, "x.y/z"], None, [FINALIZER]):
+        patch = {"metadata": {"finalizers": finalizers}}
+        live = await made.client.merge_patch(resource, key(resource), patch)
+        assert live["metadata"].get("finalizers") == finalizers
+    owners = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "none", "uid": "1"}]
+    await made.client.merge_patch(resource, key(resource), {"metadata": {"ownerReferences": owners}})
+
+
+async def it_is_deleted_and_loses_its_finalizers(made: Cluster, resource: Resource) -> None:
+    await made.client.delete(resource, key(resource))
+    live = await made.client.get(resource, key(resource))
+    assert live["metadata"]["deletionTimestamp"]
+    # Even together with a change of what is judged: an object under deletion is asked about no more.
+    patch = {"metadata": {"finalizers": None, "labels": {"leaving": "yes"}}}
+    await made.client.merge_patch(resource, key(resource), patch)
+    with pytest.raises(ApiError) as gone:
+        await made.client.get(resource, key(resource))
+    assert gone.value.is_not_found
+
+
+async def pods_owe_it_nothing(made: Cluster) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "a", "image": "x.y/z"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    metadata = {"name": "outage-predictor-00001", "namespace": "default"}
+    await made.client.create(DEPLOYMENTS, {"metadata": metadata, "spec": spec}, dry_run=True)
