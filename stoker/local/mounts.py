@@ -41,16 +41,15 @@ def rules(
     interpreter = [] if python.is_relative_to("/usr") else [[str(python), str(python)]]
     programs = [[str(code / package), f"/opt/stoker/{package}"] for package in packages]
     ours = [*system, *interpreter, [str(venv), "/opt/venv"]]
+    runtime = [
+        *ours,
+        [str(code / "runtime"), "/opt/stoker/runtime"],
+        [str(hub_cache), "/opt/huggingface/hub"],
+    ]
     return [
         {"image": "stoker.dev/stoker:*", "mounts": [*ours, *programs]},
-        {
-            "image": "stoker.dev/runtime:*",
-            "mounts": [
-                *ours,
-                [str(code / "runtime"), "/opt/stoker/runtime"],
-                [str(hub_cache), "/opt/huggingface/hub"],
-            ],
-        },
+        {"image": "stoker.dev/runtime:*", "mounts": runtime},
+        {"image": "stoker.dev/fetch:*", "mounts": runtime},
         {"image": "stoker.dev/coredns:*", "mounts": [[str(coredns), "/coredns"]]},
         {"image": "docker.io/envoyproxy/envoy:*", "mounts": [*system, [str(envoy), "/opt/envoy"]]},
     ]

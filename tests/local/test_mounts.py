@@ -42,8 +42,9 @@ def test_the_stoker_image_gets_code_interpreter_and_environment(tmp_path: Path) 
     assert "/opt/huggingface/hub" not in found
 
 
-def test_the_runtime_image_gets_the_cache_and_none_of_stokers_other_code(tmp_path: Path) -> None:
-    found = destinations(mounts.patched(config("stoker.dev/runtime:0.1.0-cpu"), rules(tmp_path)))
+@pytest.mark.parametrize("image", ["stoker.dev/runtime:0.1.0-cpu", "stoker.dev/fetch:0.1.0"])
+def test_the_runtime_image_gets_the_cache_and_none_of_stokers_other_code(tmp_path: Path, image: str) -> None:
+    found = destinations(mounts.patched(config(image), rules(tmp_path)))
     assert found["/opt/huggingface/hub"] == str(tmp_path / "hub")
     assert [name for name in found if name.startswith("/opt/stoker/")] == ["/opt/stoker/runtime"]
 

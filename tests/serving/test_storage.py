@@ -340,6 +340,7 @@ def test_kserves_variable_names_the_model_of_a_container_of_ones_own() -> None:
         (None, [], FIELD, "Required value: which model to serve"),
         ("hf://a/b", ["--model_id=x/y"], "spec.predictor.model.args[0]", "both name a model"),
         ("hf://a/b", ["--seed=1", "--model-dir", "/x"], "spec.predictor.model.args[1]", "--model_dir and"),
+        ("hf://a/b", ["--storage-uri=hf://a/b"], "spec.predictor.model.args[0]", "both name a model"),
         ("hf://a", [], FIELD, "must be hf://OWNER/MODEL"),
         ("file:///a", [], FIELD, "only a local cluster"),
     ],
@@ -354,6 +355,7 @@ def test_one_model_is_named(uri: str | None, args: list[str], field: str, words:
     ("service", "of", "args"),
     [
         (isvc("hf://a/b", args=[]), OWN, []),
+        (isvc("hf://a/b", args=[]), OWN, ["--storage_uri=hf://a/b"]),
         (isvc("hf://a/b"), OWN, ["--model_dir=/mnt/models"]),
         (isvc(), OWN, ["--model_id=a/b"]),
         (isvc(), OWN, ["--backend=echo"]),

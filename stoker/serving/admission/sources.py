@@ -37,11 +37,13 @@ def check_sources(
 def _both(isvc: InferenceService, merged_args: Sequence[str], path: str) -> Iterator[FieldProblem]:
     model = isvc.predictor.model
     own = model.container.get("args") if model else None
-    places = {flag.name: flag.index for flag in parse_flags(list(own or []))}
-    for name in ("model_id", "model_dir", URI_FLAG):
+    places = {flag.name: flag.index for flag in parse_flags([str(each) for each in own or []])}
+    for name in _MODEL_FLAGS:
         given = value_of(list(merged_args), name)
         if given is None or (name == "model_dir" and given.rstrip("/") == MOUNT):
             continue
+        if name == URI_FLAG and name not in places:
+            continue  # the one that rendering has put there
         at = child(model.path, "args", places[name]) if model and name in places else path
         yield forbidden(at, f"--{name} and storageUri both name a model; leave one of them out")
 

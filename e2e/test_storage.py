@@ -1,0 +1,181 @@
+"""Models named by storageUri: fetched, mounted, or refused with the reason, by real pods and volumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.cluster import Cluster
+from e2e.objects import inference_service
+
+MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+IMAGE = "stoker.dev/runtime:0.1.0"
+SMALL = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "2Gi"}}
+# Another program than Stoker's: it answers with the files that it finds below /mnt/models.
+SERVE_FILES = [
+    "python",
+    "-c",
+    "import functools, http.server as s\n"
+    "handler = functools.partial(s.SimpleHTTPRequestHandler, directory='/mnt/models')\n"
+    "s.ThreadingHTTPServer(('', 8080), handler).serve_forever()",
+]
+
+
+def stored(name: str, uri: str, *args: str, **model: Any) -> dict[str, Any]:
+    return inference_service(name, *args, model={"storageUri": uri, "resources": SMALL, **model})
+
+
+def custom_image(name: str, uri: str) -> dict[str, Any]:
+    probe = {"httpGet": {"path": "/config.json", "port": 8080}, "periodSeconds": 1}
+    return stored(
+        name,
+        uri,
+        image=IMAGE,
+        command=SERVE_FILES,
+        args=["unused"],
+        startupProbe=probe,
+        readinessProbe=probe,
+        livenessProbe=probe,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A folder of the machine with the model in it, as an administrator would put it onto a volume."""
+    cache = Path(os.environ.get("STOKER_CACHE") or Path.home() / ".cache" / "stoker") / "huggingface" / "hub"
+    home = cache / f"models--{MODEL.replace('/', '--')}"
+    snapshot = home / "snapshots" / (home / "refs" / "main").read_text().strip()
+    made = Path(tempfile.mkdtemp(prefix="stoker-models-"))
+    made.chmod(0o755)
+    for path in snapshot.iterdir():
+        target = made / "smollm2" / path.name
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, target)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def claim(cluster: Cluster, folder: Path) -> Iterator[str]:
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": "models"},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": "",
+            "persistentVolumeReclaimPolicy": "Retain",
+            "hostPath": {"path": str(folder), "type": "Directory"},
+            "claimRef": {"namespace": "default", "name": "models"},
+        },
+    }
+    claimed = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "models", "namespace": "default"},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": "",
+            "volumeName": "models",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+    cluster.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": [volume, claimed]}))
+    try:
+        yield "models"
+    finally:
+        cluster.kubectl("delete", "pvc/models", "-n", "default", "--wait=false")
+        cluster.kubectl("delete", "pv/models", "--wait=false")
+
+
+def pod_of(cluster: Cluster, name: str) -> dict[str, Any]:
+    (pod,) = cluster.get("pods", selector=f"serving.kserve.io/inferenceservice={name}")["items"]
+    found: dict[str, Any] = pod
+    return found
+
+
+def test_a_model_on_a_volume_and_one_fetched_for_an_image_of_ones_own(cluster: Cluster, claim: str) -> None:
+    cluster.apply(stored("mounted", f"pvc://{claim}/smollm2", "--backend=huggingface"))
+    cluster.apply(custom_image("fetched", f"hf://{MODEL}"))
+
+    cluster.wait_ready("fetched", timeout=60)
+    listed = cluster.run("curl", "-fsS", "-H", "Host: fetched.default.example.com", f"{cluster.ingress}/")
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        line.split('"')[1] for line in listed.splitlines() if "href" in line
+    }
+    pod = pod_of(cluster, "fetched")
+    (starting,) = pod["spec"]["initContainers"]
+    assert starting["image"] == "stoker.dev/fetch:0.1.0"
+    assert starting["securityContext"]["runAsNonRoot"] is True
+    log = cluster.kubectl("logs", pod["metadata"]["name"], "-c", "storage-initializer")
+    assert '"event": "fetched"' in log
+
+    isvc = cluster.wait_ready("mounted", timeout=90)
+    assert isvc["status"]["summary"]["model"] == f"pvc://{claim}/smollm2"
+    answer = cluster.client("mounted.default.example.com").completions.create(
+        model="mounted", prompt="The capital of France is", max_tokens=4, temperature=0
+    )
+    assert "Paris" in answer.choices[0].text
+    mounts = pod_of(cluster, "mounted")["spec"]["containers"][0]["volumeMounts"]
+    assert {
+        "name": "kserve-pvc-source",
+        "mountPath": "/mnt/models",
+        "readOnly": True,
+        "subPath": "smollm2",
+    } in mounts
+
+
+def test_a_folder_of_this_machine_and_a_model_of_the_hub(cluster: Cluster, folder: Path) -> None:
+    cluster.apply(stored("folder", f"file://{folder}/smollm2", "--backend=echo"))
+    cluster.apply(stored("hub", f"hf://{MODEL}", "--backend=echo"))
+    for name in ("folder", "hub"):
+        cluster.wait_ready(name, timeout=60)
+    state = json.loads(
+        cluster.run(
+            "curl", "-fsS", "-H", "Host: hub.default.example.com", f"{cluster.ingress}/stoker/v1/state"
+        )
+    )
+    assert state["model"]["id"] == f"hf://{MODEL}"
+    assert len(state["model"]["revision"]) == 40
+    assert state["phases"]["Fetching"] >= 0
+
+
+def test_what_cannot_be_fetched_says_why(cluster: Cluster, claim: str) -> None:
+    wrong = {
+        "unknown": (custom_image("unknown", "hf://org/none"), "HubUnreachable", "org/none"),
+        "keyless": (
+            stored("keyless", "s3://bucket/m", "--backend=echo"),
+            "CredentialsMissing",
+            "s3://bucket/m",
+        ),
+        "empty": (stored("empty", f"pvc://{claim}/nothing", "--backend=echo"), "ModelInvalid", "it is empty"),
+    }
+    for isvc, _, _ in wrong.values():
+        cluster.apply(isvc)
+    for name, (_, reason, words) in wrong.items():
+        cluster.wait_reason(name, reason, words, timeout=60)
+
+
+def test_uris_are_refused_at_apply_with_what_was_meant(cluster: Cluster) -> None:
+    for uri, words in {
+        "hf:/org/model": "must begin with",
+        "hff://org/model": 'did you mean "hf"?',
+        "pvc://models/../other": "must not have '.' or '..'",
+        "hf://org/model/sub": "no folder in it",
+    }.items():
+        said = cluster.kubectl("apply", "-f", "-", stdin=json.dumps(stored("wrong", uri)), check=False)
+        assert "spec.predictor.model.storageUri" in said
+        assert words in said
+    both = stored("wrong", f"hf://{MODEL}", "--model_id=a/b")
+    said = cluster.kubectl("apply", "-f", "-", stdin=json.dumps(both), check=False)
+    assert "--model_id and storageUri both name a model" in said
