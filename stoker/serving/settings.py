@@ -88,6 +88,10 @@ class Settings:
     file_uris: bool = False
     # "warn" where runtimes may be created after the InferenceServices that need them.
     missing_runtime: str = "refuse"
+    # "trusted": flags, variables and pod fields that do more than serve are allowed in every namespace that
+    # does not carry the label `stoker.dev/security: restricted`. The ValidatingAdmissionPolicy does not read
+    # this: its binding has a selector of its own.
+    security: str = "restricted"
 
     @property
     def termination_grace_seconds(self) -> int:
@@ -233,4 +237,5 @@ _CHECKS: Mapping[str, Callable[[str, Any], FieldProblem | None]] = {
     "fetch_resources": _resources,
     "file_uris": _truth,
     "missing_runtime": _one_of("refuse", "warn"),
+    "security": _one_of("restricted", "trusted"),
 }

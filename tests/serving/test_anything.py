@@ -85,18 +85,14 @@ wild = st.builds(
     lambda model, rest: rest | {"model": model}, models, st.dictionaries(field_names, anything, max_size=3)
 )
 # What a user might well write, so that most of it is allowed, with one field now and then that is anything.
-short = st.text("abc-", min_size=1, max_size=5)
+short = st.text("abc", min_size=1, max_size=5)
 cpu = st.fixed_dictionaries(
     {}, optional={"cpu": st.sampled_from(["1", 2, "500m"]), "nvidia.com/gpu": st.integers(0, 2)}
 )
 probe = st.fixed_dictionaries(
-    {},
-    optional={
-        "httpGet": st.just({"path": "/", "port": 1}),
-        "exec": st.just({}),
-        "periodSeconds": st.integers(0, 9),
-    },
+    {"httpGet": st.just({"path": "/", "port": 1})}, optional={"periodSeconds": st.integers(0, 9)}
 )
+hook = st.just({"exec": {"command": ["true"]}})
 container = {
     "args": st.lists(
         st.sampled_from(
@@ -110,11 +106,11 @@ container = {
     "resources": st.fixed_dictionaries({}, optional={"limits": cpu, "requests": cpu}),
     "startupProbe": probe,
     "readinessProbe": probe,
-    "lifecycle": st.fixed_dictionaries({}, optional={"preStop": probe, "postStart": probe}),
+    "lifecycle": st.fixed_dictionaries({}, optional={"preStop": hook, "postStart": hook}),
     "securityContext": st.fixed_dictionaries(
-        {}, optional={"runAsUser": st.integers(0, 2), "privileged": st.booleans()}
+        {}, optional={"runAsUser": st.integers(1, 2), "privileged": st.just(False)}
     ),
-    "volumeMounts": st.lists(st.builds(lambda path: {"name": "a", "mountPath": path}, short), max_size=2),
+    "volumeMounts": st.lists(st.builds(lambda path: {"name": "home", "mountPath": path}, short), max_size=2),
     "command": st.lists(short, max_size=2),
     "terminationMessagePath": st.one_of(short, short, short, anything),
 }
@@ -127,7 +123,7 @@ pod = {
     "nodeSelector": st.dictionaries(short, short, max_size=2),
     "tolerations": st.just([{"operator": "Exists"}]),
     "volumes": st.just([{"name": "home", "emptyDir": {}}]),
-    "securityContext": st.fixed_dictionaries({}, optional={"runAsUser": st.integers(0, 2)}),
+    "securityContext": st.fixed_dictionaries({}, optional={"runAsUser": st.integers(1, 2)}),
     "terminationGracePeriodSeconds": st.integers(0, 99),
     "initContainers": st.lists(st.fixed_dictionaries({"name": short}, optional=container), max_size=1),
     "affinity": st.one_of(st.just({}), st.just({"nodeAffinity": {}}), anything),

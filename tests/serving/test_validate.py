@@ -140,7 +140,7 @@ def test_a_host_with_a_label_too_long() -> None:
 
 
 def test_without_a_schema_flags_are_not_judged_and_that_is_said() -> None:
-    obj = isvc(args=["--anything=1"])
+    obj = isvc(args=["--anything=1", "--model_id=a/b"])
     assert validate_inference_service(obj, None, [RUNTIME], Settings()) == Verdict()
     other = validate_inference_service(obj, None, [RUNTIME], Settings(), args_schemas={"other": {}})
     assert other.problems == ()

@@ -7,27 +7,38 @@ servers with what to write in their place.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stoker.serving.api.reading import Object
-from stoker.serving.problems import FieldProblem, child, invalid, nearest, not_supported
+from stoker.serving.problems import FieldProblem, child, duplicate, invalid, nearest, not_supported
 from stoker.serving.rendering.arguments import Flag, parse_flags, value_of
 
+_SIZE = re.compile(r"-?\d+(\.\d+)?[A-Za-z]{0,3}|auto")
 _TRUTH = frozenset({"true", "false", "1", "0", "yes", "no", "on", "off"})
 _AUTO = frozenset({"vllm", "huggingface"})
 
 
 def check_flags(
-    args: Sequence[str], merged: Sequence[str], path: str, schema: Object
+    args: Sequence[str],
+    merged: Sequence[str],
+    path: str,
+    schema: Object,
+    repeatable: frozenset[str] = frozenset(),
 ) -> Iterator[FieldProblem]:
-    """Problems of the user's `args` at `path`; `merged`, the whole command line, names the backend."""
+    """Problems of the user's `args` at `path`; `merged`, the whole command line, names the backend.
+
+    `repeatable`: flags, with `_`, that may stand there several times.
+    """
     properties: Mapping[str, Any] = schema.get("properties") or {}
     if not properties:
         return
-    aliases = {alias: name for name, each in properties.items() for alias in each.get("x-aliases") or ()}
+    aliases = _aliases(schema)
     flags = parse_flags(args)
     yield from _stray(args, flags, path)
+    yield from _repeated(flags, path, aliases, repeatable)
     backend = value_of(merged, "backend") or "auto"
     served = _AUTO if backend == "auto" else frozenset({backend})
     for flag in flags:
@@ -44,6 +55,41 @@ def check_flags(
             yield invalid(where, flag.written, detail)
             continue
         yield from _check_value(flag, where, properties[name])
+
+
+def canonical(flag: Flag, schema: Object) -> str:
+    """The schema's name for what the flag sets: by an alias, and without `no_`."""
+    return _aliases(schema).get(flag.written, flag.subject)
+
+
+def _aliases(schema: Object) -> Mapping[str, str]:
+    """Other spellings of a schema's flags. Kept, since schemas are read once and asked on every review."""
+    known = _KEPT.get(id(schema))
+    if known is not None and known[0] is schema:
+        return known[1]
+    properties = schema.get("properties") or {}
+    made = {alias: name for name, each in properties.items() for alias in each.get("x-aliases") or ()}
+    if len(_KEPT) >= _MOST_KEPT:
+        _KEPT.clear()
+    _KEPT[id(schema)] = (schema, made)
+    return made
+
+
+# By identity, with the schema itself, so that its identity is not given to another one.
+_KEPT: dict[int, tuple[Object, Mapping[str, str]]] = {}
+_MOST_KEPT = 64
+
+
+def _repeated(
+    flags: Sequence[Flag], path: str, aliases: Mapping[str, str], repeatable: frozenset[str]
+) -> Iterator[FieldProblem]:
+    first: dict[str, Flag] = {}
+    for flag in flags:
+        name = aliases.get(flag.written, flag.subject)
+        before = first.setdefault(name, flag)
+        if before is not flag and name not in repeatable:
+            detail = f"{before.written} in args[{before.index}] sets the same, and only the last one counts"
+            yield duplicate(child(path, flag.index), flag.written, detail)
 
 
 def _stray(args: Sequence[str], flags: Sequence[Flag], path: str) -> Iterator[FieldProblem]:
@@ -77,6 +123,11 @@ def _unknown(
     known = instead.get(flag.name)
     if known is not None:
         return FieldProblem(path, "FieldValueNotSupported", f"Unsupported flag {flag.written}: {known}")
+    whole = [name for name in properties if len(flag.name) > 1 and name.startswith(flag.name)]
+    if whole and flag.written.startswith("--"):
+        written = " or ".join(f"--{name}" for name in sorted(whole)[:3])
+        detail = f"Unknown flag {flag.written}: flags are not abbreviated; write {written}"
+        return FieldProblem(path, "FieldValueNotSupported", detail)
     meant = nearest(flag.name, properties)
     hint = f"; did you mean --{meant}?" if meant else ""
     return FieldProblem(path, "FieldValueNotSupported", f"Unknown flag {flag.written}{hint}")
@@ -84,9 +135,11 @@ def _unknown(
 
 def _check_value(flag: Flag, path: str, schema: Mapping[str, Any]) -> Iterator[FieldProblem]:
     types = _types(schema)
-    if flag.name.partition(".")[0] != flag.name or "object" in types or "array" in types:
-        return  # keys of objects and lists: left to the program
-    if types == {"boolean"}:
+    if flag.name.partition(".")[0] != flag.name:
+        return  # keys of objects: left to the program
+    if "object" in types or "array" in types:
+        yield from _check_many(flag, path, types)
+    elif types == {"boolean"}:
         if flag.values and (len(flag.values) > 1 or flag.values[0].lower() not in _TRUTH) and _known(flag):
             yield invalid(path, _text(flag), "must be true or false, or the flag alone")
     elif len(flag.values) != 1:
@@ -95,15 +148,30 @@ def _check_value(flag: Flag, path: str, schema: Mapping[str, Any]) -> Iterator[F
         yield from _check_one(flag.values[0], path, schema, types)
 
 
+def _check_many(flag: Flag, path: str, types: set[str]) -> Iterator[FieldProblem]:
+    """Lists need an entry; objects are JSON where they look like it. The rest is left to the program."""
+    if not flag.values:
+        yield invalid(path, flag.written, "must have a value")
+    elif "object" in types and _known(flag) and flag.values[0].lstrip().startswith("{"):
+        try:
+            json.loads(flag.values[0])
+        except ValueError as error:
+            yield invalid(path, _text(flag), f"must be JSON: {error}")
+
+
 def _check_one(value: str, path: str, schema: Mapping[str, Any], types: set[str]) -> Iterator[FieldProblem]:
     choices = schema.get("enum")
     if choices is not None and value not in {str(choice) for choice in choices}:
         yield not_supported(path, value, [str(choice) for choice in choices])
         return
+    if types == {"integer", "string"} and not _SIZE.fullmatch(value):
+        yield invalid(path, value, 'must be a whole number, with a suffix where it is large: "16k"')
     if not types or not types <= {"integer", "number"}:
         return
     try:
         number = int(value) if types == {"integer"} else float(value)
+        if number != number:  # noqa: PLR0124  # only NaN differs from itself
+            raise ValueError
     except ValueError:
         yield invalid(path, value, "must be a whole number" if types == {"integer"} else "must be a number")
         return

@@ -2,50 +2,161 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from stoker.serving import names
-from stoker.serving.admission import spelling
+from stoker.serving.admission import keys, pod_rules, pod_shape, pods, security, spelling
+from stoker.serving.admission.flags import check_flags
+from stoker.serving.admission.places import Place, told_once
 from stoker.serving.api.objects import ServingRuntime, read_runtime
 from stoker.serving.api.reading import Object
-from stoker.serving.problems import FieldProblem, child, duplicate, invalid, required
+from stoker.serving.api.runtimes import PROTOCOLS
+from stoker.serving.problems import FieldProblem, child, duplicate, invalid, nearest, not_supported, required
 from stoker.serving.rendering import checks
+from stoker.serving.rendering.arguments import flag_names
 from stoker.serving.rendering.placeholders import suspects
 
 
-def judge(obj: Object) -> tuple[tuple[FieldProblem, ...], tuple[str, ...]]:
+@dataclass(frozen=True)
+class Around:
+    """What a runtime is judged with. `restricted`: whether its namespace is; never true for a cluster's."""
+
+    args_schemas: Mapping[str, Object]
+    others: Sequence[ServingRuntime]
+    restricted: bool
+
+
+def judge(obj: Object, around: Around) -> tuple[tuple[FieldProblem, ...], tuple[str, ...]]:
     """Problems and warnings of a runtime that is to be stored."""
     runtime, problems = read_runtime(obj)
     readable = not problems
-    problems += spelling.of_runtime(obj)
-    if not runtime.multi_model:
-        problems += _serving_container(runtime)
-    problems += _priorities(runtime)
-    found = [each.get("name") for each in runtime.containers]
-    for number, name in enumerate(found):
-        path = child("spec.containers", number)
-        if name in found[:number]:
-            problems.append(duplicate(child(path, "name"), name))
-        if readable:
-            problems += checks.check_resources(runtime.containers[number], child(path, "resources"))
-    odd = (
-        f"{path}: {text} is no placeholder and stays as it is"
-        for path, text in suspects(list(runtime.containers), "spec.containers")
-    )
-    return tuple(dict.fromkeys(problems)), tuple(odd)
+    spec = _object(obj, "spec")
+    of_keys, warned = keys.of_runtime(_object(obj, "metadata"))
+    problems += of_keys
+    for found in (
+        spelling.of_runtime(obj),
+        pods.pod_fields(spec, "spec", None),
+        pods.metadata(spec, "spec"),
+        _formats(runtime),
+        _serving_container(runtime) if not runtime.multi_model else iter(()),
+        _containers(runtime, readable=readable),
+        _pod(runtime, spec) if readable else iter(()),
+        _flags(runtime, around, warned),
+        security.of_pod(spec, "spec") if around.restricted and runtime.scope != "cluster" else iter(()),
+    ):
+        problems += told_once(list(found), problems)
+    warned += _odd(runtime)
+    warned += _equals(runtime, around.others)
+    return tuple(dict.fromkeys(problems)), tuple(warned)
+
+
+def _object(obj: Object, name: str) -> Object:
+    value = obj.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def _serving_container(runtime: ServingRuntime) -> Iterator[FieldProblem]:
     found = [n for n, each in enumerate(runtime.containers) if each.get("name") == names.MODEL_CONTAINER]
     if not found:
-        yield required("spec.containers", f"a container called {names.MODEL_CONTAINER}: it serves the model")
+        called = [each["name"] for each in runtime.containers if isinstance(each.get("name"), str)]
+        meant = nearest(names.MODEL_CONTAINER, called)
+        hint = f'; is "{meant}" meant?' if meant else ""
+        detail = f"a container called {names.MODEL_CONTAINER}: it serves the model{hint}"
+        yield required("spec.containers", detail)
 
 
-def _priorities(runtime: ServingRuntime) -> Iterator[FieldProblem]:
+def _formats(runtime: ServingRuntime) -> Iterator[FieldProblem]:
     # Selection reads the first entry of a format: others that differ would be ignored.
     first: dict[str, int | None] = {}
+    seen: set[tuple[str, str | None]] = set()
     for number, each in enumerate(runtime.formats):
+        path = child("spec.supportedModelFormats", number)
         priority = first.setdefault(each.name, each.priority)
         if each.priority != priority:
             detail = f"must be {priority}, as in the first entry of format {each.name}"
-            yield invalid(child("spec.supportedModelFormats", number, "priority"), each.priority, detail)
+            yield invalid(child(path, "priority"), each.priority, detail)
+        if (each.name, each.version) in seen:
+            yield duplicate(path, str(each.name), "each format and version once")
+        seen.add((each.name, each.version))
+    for number, protocol in enumerate(runtime.protocol_versions):
+        path = child("spec.protocolVersions", number)
+        if protocol not in PROTOCOLS:
+            yield not_supported(path, protocol, PROTOCOLS)
+        elif protocol in runtime.protocol_versions[:number]:
+            yield duplicate(path, protocol)
+
+
+def _containers(runtime: ServingRuntime, *, readable: bool) -> Iterator[FieldProblem]:
+    found = [each.get("name") for each in runtime.containers]
+    for number, name in enumerate(found):
+        path = child("spec.containers", number)
+        if name in found[:number]:
+            yield duplicate(child(path, "name"), name)
+        if readable:
+            yield from checks.check_resources(runtime.containers[number], child(path, "resources"))
+
+
+def _pod(runtime: ServingRuntime, spec: Object) -> Iterator[FieldProblem]:
+    """What Kubernetes would refuse in every pod made from this; mounts may be of the user's volumes."""
+    yield from pods.pod_fields(spec, "spec", pod_rules.RULES)
+    top = Place("spec", spec)
+    yield from pod_rules.sleeps(spec, top)
+    node = pod_shape.definition("PodSpec")
+    rest = {name: value for name, value in runtime.pod_spec.items() if name != "initContainers"}
+    yield from pod_shape.check(rest | {"containers": []}, node, top, pod_rules.RULES)
+    mounted = [
+        (each, top.field("containers").entry(number, each)) for number, each in enumerate(runtime.containers)
+    ]
+    yield from pod_rules.volumes_that_exist(
+        mounted, spec.get("volumes") or [], spec.get("resourceClaims") or []
+    )
+
+
+def _flags(runtime: ServingRuntime, around: Around, warned: list[str]) -> Iterator[FieldProblem]:
+    name = runtime.annotations.get(names.ARGS_SCHEMA_ANNOTATION)
+    if name is None or not around.args_schemas:
+        return
+    path = child("metadata.annotations", names.ARGS_SCHEMA_ANNOTATION)
+    schema = around.args_schemas.get(name)
+    if schema is None:
+        known = ", ".join(sorted(around.args_schemas))
+        meant = nearest(name, around.args_schemas)
+        hint = f'; did you mean "{meant}"?' if meant else ""
+        warned.append(f'{path}: there is no schema "{name}", so flags go unchecked; there is {known}{hint}')
+        return
+    repeatable = flag_names(runtime.annotations.get(names.REPEATABLE_FLAGS_ANNOTATION, ""))
+    for number, container in enumerate(runtime.containers):
+        args = container.get("args")
+        if container.get("name") != names.MODEL_CONTAINER or not isinstance(args, list):
+            continue
+        if all(isinstance(each, str) for each in args):
+            where = child("spec.containers", number, "args")
+            yield from check_flags(args, args, where, schema, repeatable)
+
+
+def _odd(runtime: ServingRuntime) -> Iterator[str]:
+    for path, text in suspects(list(runtime.containers), "spec.containers"):
+        yield f"{path}: {text} is no placeholder and stays as it is"
+
+
+def _equals(runtime: ServingRuntime, others: Sequence[ServingRuntime]) -> Iterator[str]:
+    """Runtimes between which only their age decides."""
+    if runtime.disabled:
+        return
+    for number, each in enumerate(runtime.formats):
+        if not each.auto_select or each.priority is None:
+            continue
+        same = sorted(other.name for other in others if _competes(other, runtime, each.name, each.priority))
+        if same:
+            path = child("spec.supportedModelFormats", number, "priority")
+            also = f"{', '.join(same)} has priority {each.priority} for {each.name} too"
+            yield f"{path}: {also}; the newest is taken"
+
+
+def _competes(other: ServingRuntime, runtime: ServingRuntime, name: str, priority: int) -> bool:
+    if other.disabled or (other.scope, other.namespace) != (runtime.scope, runtime.namespace):
+        return False
+    if other.name == runtime.name:
+        return False
+    return any(each.name == name and each.auto_select and each.priority == priority for each in other.formats)

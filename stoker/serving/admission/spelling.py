@@ -1,6 +1,7 @@
 """Fields that do not exist, with the nearest one that does.
 
-The API server drops or refuses them by the CRD's schema; a file that is read without one needs this.
+The API server drops or refuses them by the CRD's schema; a file that is read without one needs this. What is
+Kubernetes' own is judged by its schema: pod_shape.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _FORMAT = frozenset({"name", "version", "autoSelect", "priority"})
 
 
 def of_inference_service(obj: Object) -> Iterator[FieldProblem]:
-    """Unknown fields of an InferenceService, down to its containers'."""
+    """Unknown fields of an InferenceService beside those of containers and volumes."""
     spec = _mapping(obj.get("spec"))
     yield from _unknown(spec, "spec", _SPEC)
     predictor = _mapping(spec.get("predictor"))
@@ -38,17 +39,13 @@ def of_inference_service(obj: Object) -> Iterator[FieldProblem]:
         legacy = _mapping(predictor.get(name))
         known = (MODEL_FIELDS - {"modelFormat", "runtime"}) | CONTAINER_FIELDS
         yield from _unknown(legacy, child("spec.predictor", name), known)
-    yield from _in_list(predictor, "spec.predictor", "containers", CONTAINER_FIELDS)
-    yield from _in_list(predictor, "spec.predictor", "initContainers", CONTAINER_FIELDS)
 
 
 def of_runtime(obj: Object) -> Iterator[FieldProblem]:
-    """Unknown fields of a runtime, down to its containers'."""
+    """Unknown fields of a runtime beside those of containers and volumes."""
     spec = _mapping(obj.get("spec"))
     yield from _unknown(spec, "spec", _RUNTIME)
     yield from _in_list(spec, "spec", "supportedModelFormats", _FORMAT)
-    yield from _in_list(spec, "spec", "containers", CONTAINER_FIELDS)
-    yield from _in_list(spec, "spec", "initContainers", CONTAINER_FIELDS)
 
 
 def _in_list(

@@ -1,37 +1,38 @@
 """The rules for objects before they are stored: all problems at once, each at its field.
 
-Used by the webhook and by `stoker run`. What rendering would refuse is asked of rendering itself, so that
-what is allowed here can be rendered.
+Used by the webhook, `stoker validate` and `stoker run`. What rendering would refuse is asked of rendering
+itself, so that what is allowed here can be rendered. docs/admission.md lists the rules.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from stoker.serving import names
-from stoker.serving.admission import runtime_rules, spelling, warnings
-from stoker.serving.admission.flags import check_flags
-from stoker.serving.api.objects import InferenceService, Model, ServingRuntime, read_inference_service
-from stoker.serving.api.reading import Object
-from stoker.serving.problems import (
-    FieldProblem,
-    Invalid,
-    child,
-    invalid,
-    nearest,
-    not_found,
-    not_supported,
+from stoker.serving.admission import (
+    keys,
+    naming,
+    parallelism,
+    pods,
+    ratchet,
+    runtime_rules,
+    scaling,
+    security,
+    spelling,
+    warnings,
 )
+from stoker.serving.admission.choosing import choose
+from stoker.serving.admission.flags import check_flags
+from stoker.serving.admission.places import told_once
+from stoker.serving.admission.sources import check_sources
+from stoker.serving.api.objects import InferenceService, ServingRuntime, read_inference_service
+from stoker.serving.api.reading import Object
+from stoker.serving.problems import FieldProblem, child
 from stoker.serving.rendering import checks
-from stoker.serving.rendering.render import Rendered, render
-from stoker.serving.rendering.selection import NoRuntime, select_runtime
+from stoker.serving.rendering.arguments import flag_names, merge_args
+from stoker.serving.rendering.render import try_render
 from stoker.serving.settings import Settings
-
-_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-_INDEX = re.compile(r"\[\d+\]")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,18 @@ class Verdict:
         return not self.problems
 
 
+@dataclass(frozen=True)
+class _Around:
+    """What an InferenceService is judged with, and the warnings found on the way."""
+
+    runtimes: Sequence[ServingRuntime]
+    settings: Settings
+    args_schemas: Mapping[str, Object]
+    largest_devices: Mapping[str, int] | None
+    namespace_labels: Mapping[str, str]
+    warned: list[str] = field(default_factory=list)
+
+
 def validate_inference_service(
     obj: Object,
     old: Object | None,
@@ -54,198 +67,156 @@ def validate_inference_service(
     settings: Settings,
     *,
     args_schemas: Mapping[str, Object] = {},
+    largest_devices: Mapping[str, int] | None = None,
+    namespace_labels: Mapping[str, str] = {},
 ) -> Verdict:
     """Judge an InferenceService that is created (`old` None) or updated.
 
     `args_schemas`: JSON Schemas of flags by the name that runtimes carry in `stoker.dev/args-schema`.
+    `largest_devices`: by extended resource the most that one node has; None where nodes are not known.
+    `namespace_labels`: of the object's namespace; its `stoker.dev/security` says what is refused there.
     An update is refused only for what it makes worse, and never once the object is being deleted.
     """
-    verdict, deleting = _judge(obj, runtimes, settings, args_schemas)
-    if deleting:
+    if _deleting(obj):
         return Verdict()
+    given = (runtimes, settings, args_schemas, largest_devices, namespace_labels)
+    verdict = _judge(obj, _Around(*given))
     if old is None or not verdict.problems:
         return verdict
-    return _ratchet(verdict, _judge(old, runtimes, settings, args_schemas)[0])
+    return _ratcheted(verdict, _judge(old, _Around(*given)))
 
 
-def validate_runtime(obj: Object, old: Object | None) -> Verdict:
-    """Judge a (Cluster)ServingRuntime. One that is in use may be changed: revisions keep their pods."""
-    if isinstance(obj.get("metadata"), dict) and obj["metadata"].get("deletionTimestamp"):
+def validate_runtime(
+    obj: Object,
+    old: Object | None,
+    *,
+    settings: Settings = Settings(),  # noqa: B008  # frozen
+    args_schemas: Mapping[str, Object] = {},
+    namespace_labels: Mapping[str, str] = {},
+    others: Sequence[ServingRuntime] = (),
+) -> Verdict:
+    """Judge a (Cluster)ServingRuntime. One that is in use may be changed: revisions keep their pods.
+
+    `others`: the runtimes beside it, among which selection chooses.
+    """
+    if _deleting(obj):
         return Verdict()
-    verdict = Verdict(*runtime_rules.judge(obj))
+    restricted = security.restricted(namespace_labels, settings)
+    given = runtime_rules.Around(args_schemas, others, restricted=restricted)
+    verdict = Verdict(*runtime_rules.judge(obj, given))
     if old is None or not verdict.problems:
         return verdict
-    return _ratchet(verdict, Verdict(*runtime_rules.judge(old)))
+    return _ratcheted(verdict, Verdict(*runtime_rules.judge(old, given)))
 
 
-def _judge(
-    obj: Object, runtimes: Sequence[ServingRuntime], settings: Settings, args_schemas: Mapping[str, Object]
-) -> tuple[Verdict, bool]:
+def _deleting(obj: Object) -> bool:
+    metadata = obj.get("metadata")
+    return isinstance(metadata, dict) and bool(metadata.get("deletionTimestamp"))
+
+
+def _ratcheted(new: Verdict, old: Verdict) -> Verdict:
+    worse, kept = ratchet.split(new.problems, old.problems)
+    return Verdict(worse, (*new.warnings, *kept))
+
+
+def _judge(obj: Object, around: _Around) -> Verdict:
     isvc, problems = read_inference_service(obj)
     readable = not problems
-    problems += spelling.of_inference_service(obj if isinstance(obj, dict) else {})
-    problems += _names(isvc, settings)
-    problems += _labels(isvc)
-    problems += _replicas(isvc)
-    warned = list(warnings.of_inference_service(isvc))
-    try:
-        runtime = select_runtime(isvc, runtimes).runtime
-    except NoRuntime as error:
-        problem = _no_runtime(isvc, error, runtimes)
-        if settings.missing_runtime == "warn" and problem is not None:
-            warned.append(str(problem))
-        elif problem is not None:
-            problems.append(problem)
-        meant = _as_meant(isvc, runtimes) if readable else None
-        if meant is None:
-            problems += checks.unsupported(isvc)
+    for group in _as_written(obj, isvc, around):
+        problems += list(told_once(group, problems))
+    around.warned.extend(warnings.of_inference_service(isvc))
+    choice = choose(isvc, around.runtimes)
+    if choice.problem is not None:
+        if around.settings.missing_runtime == "warn":
+            around.warned.append(str(choice.problem))
         else:
-            # What else is wrong is told now too, not only once the format is mended.
-            runtime = select_runtime(meant, runtimes).runtime
-            problems += _rendered(meant, runtime, settings, args_schemas, warned)
-    else:
-        if readable:
-            problems += _rendered(isvc, runtime, settings, args_schemas, warned)
-        else:
-            problems += checks.unsupported(isvc)
-    return Verdict(tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(warned))), isvc.deleting
+            problems.append(choice.problem)
+    found = _as_rendered(choice.isvc, choice.runtime, around) if readable and choice.isvc else None
+    problems += told_once(found if found is not None else _unrendered(isvc), problems)
+    return Verdict(tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(around.warned)))
 
 
-def _as_meant(isvc: InferenceService, runtimes: Sequence[ServingRuntime]) -> InferenceService | None:
-    """The InferenceService with the known model format nearest to its own, where that one has a runtime."""
-    model = isvc.predictor.model
-    if model is None or model.runtime is not None:
-        return None
-    known = {each.name for runtime in runtimes for each in runtime.formats}
-    name = nearest(model.format.name, known)
-    if name is None or name == model.format.name:
-        return None
-    meant = replace(model, format=replace(model.format, name=name))
-    meant_isvc = replace(isvc, predictor=replace(isvc.predictor, model=meant))
-    try:
-        select_runtime(meant_isvc, runtimes)
-    except NoRuntime:
-        return None
-    return meant_isvc
+def _as_written(obj: Object, isvc: InferenceService, around: _Around) -> Iterator[list[FieldProblem]]:
+    """Problems that need nothing but the object: by groups, of which a later one keeps to other fields."""
+    metadata = obj.get("metadata") if isinstance(obj, dict) else None
+    problems, warned = keys.of_inference_service(metadata if isinstance(metadata, dict) else {})
+    around.warned.extend(warned)
+    yield problems
+    yield list(spelling.of_inference_service(obj if isinstance(obj, dict) else {}))
+    yield [*naming.check_name(isvc, around.settings), *naming.check_labels(isvc)]
+    yield list(scaling.check(isvc))
+    yield list(pods.metadata(isvc.predictor.raw, "spec.predictor"))
+    if security.restricted(around.namespace_labels, around.settings):
+        yield list(security.of_predictor(isvc.predictor.raw))
 
 
-def _rendered(
-    isvc: InferenceService,
-    runtime: ServingRuntime | None,
-    settings: Settings,
-    args_schemas: Mapping[str, Object],
-    warned: list[str],
+def _unrendered(isvc: InferenceService) -> list[FieldProblem]:
+    """What can be said of the pod without a runtime or where parts of it cannot be read."""
+    return [*checks.unsupported(isvc), *pods.as_written(isvc)]
+
+
+def _as_rendered(
+    isvc: InferenceService, runtime: ServingRuntime | None, around: _Around
 ) -> list[FieldProblem]:
     """Problems of the merged pod and of the flags in it."""
-    try:
-        rendered = render(isvc, runtime, settings)
-    except Invalid as error:
-        # The flags are judged all the same, so that they need no second try.
-        return [*error.problems, *_flags(isvc, runtime, None, args_schemas, warned)]
-    warned += warnings.of_pod(isvc, runtime, rendered.template["spec"], settings)
-    return _flags(isvc, runtime, rendered, args_schemas, warned)
+    rendered, problems = try_render(isvc, runtime, around.settings)
+    flags = _flags(isvc, runtime, around)
+    problems += flags
+    # The model may stand in a flag that is mistyped: then nobody knows that there is none.
+    problems += [
+        each
+        for each in check_sources(isvc, runtime, _arguments(isvc, runtime), around.settings)
+        if not (flags and each.reason == "FieldValueRequired")
+    ]
+    if rendered is None:
+        return [*problems, *told_once(list(pods.as_written(isvc)), problems)]
+    spec = rendered.template["spec"]
+    schema = _schema(isvc, runtime, around)
+    problems += told_once(list(pods.as_merged(isvc, spec)), problems)
+    problems += told_once(list(parallelism.check(isvc, spec["containers"][0], schema)), problems)
+    around.warned.extend(warnings.of_pod(isvc, runtime, spec, around.settings))
+    around.warned.extend(parallelism.warn(isvc, spec, schema, around.largest_devices))
+    return problems
 
 
-def _flags(
-    isvc: InferenceService,
-    runtime: ServingRuntime | None,
-    rendered: Rendered | None,
-    args_schemas: Mapping[str, Object],
-    warned: list[str],
-) -> list[FieldProblem]:
-    model = isvc.predictor.model
-    if runtime is None or model is None or model.container.get("image"):
-        return []  # which flags another image accepts is not known
-    name = runtime.annotations.get(names.ARGS_SCHEMA_ANNOTATION)
-    if name is None:
-        return []
-    schema = args_schemas.get(name)
-    if schema is None:
-        if args_schemas:
-            warned.append(f'{child(model.path, "args")}: not checked: there is no schema "{name}" of flags')
+def _flags(isvc: InferenceService, runtime: ServingRuntime | None, around: _Around) -> list[FieldProblem]:
+    model, schema = isvc.predictor.model, _schema(isvc, runtime, around)
+    if runtime is None or model is None or not schema:
         return []
     own = model.container.get("args") or []
-    merged = rendered.template["spec"]["containers"][0].get("args") or [] if rendered else own
-    return list(check_flags(own, merged, child(model.path, "args"), schema))
+    path = child(model.path, "args")
+    return list(check_flags(own, _arguments(isvc, runtime), path, schema, _repeatable(runtime)))
 
 
-def _names(isvc: InferenceService, settings: Settings) -> Iterator[FieldProblem]:
-    if not isvc.name:
-        return
-    path = "metadata.name"
-    if not _NAME.fullmatch(isvc.name):
-        detail = (
-            "must be lower case letters, digits and '-', begin with a letter and end with a letter or digit"
-        )
-        yield invalid(path, isvc.name, detail)
-    if len(isvc.name) > names.MAX_NAME_LENGTH:
-        detail = f"must be at most {names.MAX_NAME_LENGTH} characters: its revisions are NAME-predictor-00001"
-        yield invalid(path, isvc.name, detail)
-    host = names.host(isvc.name, isvc.namespace, settings)
-    long = [label for label in host.split(".") if len(label) > names.MAX_LABEL_LENGTH]
-    if long:
-        detail = (
-            f"makes the host {host}, of which {long[0]} has more than {names.MAX_LABEL_LENGTH} characters"
-        )
-        yield invalid(path, isvc.name, detail)
-    if len(host) > names.MAX_HOST_LENGTH:
-        yield invalid(
-            path, isvc.name, f"makes the host {host}, longer than {names.MAX_HOST_LENGTH} characters"
-        )
-
-
-def _labels(isvc: InferenceService) -> Iterator[FieldProblem]:
-    reserved = {*names.labels(""), names.REVISION_LABEL}
-    for key in sorted(isvc.predictor.labels.keys() & reserved):
-        yield invalid(
-            child("spec.predictor.labels", key), isvc.predictor.labels[key], "is set by Stoker itself"
-        )
-
-
-def _replicas(isvc: InferenceService) -> Iterator[FieldProblem]:
-    low, high = isvc.predictor.min_replicas, isvc.predictor.max_replicas
-    if high and high < low:  # 0: not limited, as in KServe
-        detail = f"must not be less than minReplicas, which is {low}"
-        yield invalid("spec.predictor.maxReplicas", high, detail)
-
-
-def _no_runtime(
-    isvc: InferenceService, error: NoRuntime, runtimes: Iterable[ServingRuntime]
-) -> FieldProblem | None:
+def _arguments(isvc: InferenceService, runtime: ServingRuntime | None) -> list[str]:
+    """The serving container's arguments before Stoker adds its own."""
     model = isvc.predictor.model
-    if model is None or not (model.format.name or model.runtime):
-        return None  # reported as missing already
-    usable = [each for each in runtimes if each.scope == "cluster" or each.namespace == isvc.namespace]
-    if error.reason == "RuntimeNotRecognized":
-        kinds = "no ServingRuntime or ClusterServingRuntime has this name"
-        return not_found(child(model.path, "runtime"), model.runtime, [each.name for each in usable], kinds)
-    if model.runtime is not None:
-        return invalid(child(model.path, "runtime"), model.runtime, error.message)
-    return _no_automatic(model, error, usable)
+    if model is None or runtime is None:
+        return []
+    base = next((each for each in runtime.containers if each.get("name") == names.MODEL_CONTAINER), {})
+    return merge_args(base.get("args") or [], model.container.get("args") or [], _repeatable(runtime))
 
 
-def _no_automatic(model: Model, error: NoRuntime, usable: Sequence[ServingRuntime]) -> FieldProblem:
-    known = sorted({each.name for runtime in usable for each in runtime.formats})
-    legacy = not model.path.endswith(".model")
-    path = model.path if legacy else child(model.path, "modelFormat", "name")
-    if model.format.name not in known and known:
-        return not_supported(path, model.format.name, known, "no runtime supports this format")
-    return invalid(path, model.format.name, error.message)
+def _repeatable(runtime: ServingRuntime) -> frozenset[str]:
+    return flag_names(runtime.annotations.get(names.REPEATABLE_FLAGS_ANNOTATION, ""))
 
 
-def _ratchet(new: Verdict, old: Verdict) -> Verdict:
-    """Without the problems that the object had before; those become warnings."""
-    had = Counter(_place_free(problem) for problem in old.problems)
-    worse, kept = [], []
-    for problem in new.problems:
-        key = _place_free(problem)
-        if had[key] > 0:
-            had[key] -= 1
-            kept.append(f"not new, so allowed: {problem}")
-        else:
-            worse.append(problem)
-    return Verdict(tuple(worse), (*new.warnings, *kept))
-
-
-def _place_free(problem: FieldProblem) -> FieldProblem:
-    return replace(problem, field=_INDEX.sub("[]", problem.field))
+def _schema(isvc: InferenceService, runtime: ServingRuntime | None, around: _Around) -> Object:
+    """The schema of the flags that the pod's image accepts; empty where it is not known."""
+    model = isvc.predictor.model
+    if runtime is None or model is None:
+        return {}
+    name = runtime.annotations.get(names.ARGS_SCHEMA_ANNOTATION)
+    if name is None:
+        return {}
+    path = child(model.path, "args")
+    if model.container.get("image"):
+        if model.container.get("args"):
+            around.warned.append(
+                f"{path}: not checked: which flags an image of your own accepts is not known"
+            )
+        return {}
+    schema = around.args_schemas.get(name)
+    if schema is None and around.args_schemas:
+        around.warned.append(f'{path}: not checked: there is no schema "{name}" of flags')
+    return schema or {}

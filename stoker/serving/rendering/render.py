@@ -18,7 +18,7 @@ from stoker.serving.rendering.placeholders import Values, references, replace
 from stoker.serving.rendering.storage import INITIALIZER, annotations_read, apply_storage
 from stoker.serving.settings import Settings
 
-__all__ = ["Rendered", "inputs_of", "render"]
+__all__ = ["Rendered", "inputs_of", "render", "try_render"]
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,32 @@ def render(isvc: InferenceService, runtime: ServingRuntime | None, settings: Set
 
     Raises Invalid with every problem: unsupported fields, missing placeholder values, impossible resources.
     """
+    rendered, problems = try_render(isvc, runtime, settings)
+    if rendered is None or problems:
+        raise Invalid(*problems)
+    return rendered
+
+
+def try_render(
+    isvc: InferenceService, runtime: ServingRuntime | None, settings: Settings
+) -> tuple[Rendered | None, list[FieldProblem]]:
+    """The template even where it has problems, so that whoever judges it finds all others as well.
+
+    None where there is nothing that could be merged.
+    """
     problems = list(checks.unsupported(isvc))
     containers, pod_spec = _merged(isvc.predictor, runtime, problems)
     if not containers:
-        raise Invalid(*problems)
+        return None, problems
     template = _template(isvc, runtime, {**pod_spec, "containers": containers})
     values = Values(isvc.name, isvc.namespace, isvc.labels, isvc.annotations)
     used = references(template)
     template = replace(template, values, "", problems)
     template["spec"] = _finish(isvc, runtime, template["spec"], settings, problems)
     problems += checks.check_pod(template["spec"], isvc.predictor)
-    if problems:
-        raise Invalid(*problems)
     labels = {each.key for each in used if each.of == "Labels"}
     annotations = {each.key for each in used if each.of == "Annotations"} | annotations_read(isvc)
-    return Rendered(template, inputs_of(isvc, labels, annotations))
+    return Rendered(template, inputs_of(isvc, labels, annotations)), problems
 
 
 def _merged(

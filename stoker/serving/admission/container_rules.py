@@ -1,0 +1,229 @@
+"""What Kubernetes asks of containers beyond types and names, by definition of its schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stoker.serving.admission import syntax
+from stoker.serving.admission.places import Place
+from stoker.serving.admission.pod_shape import Rule
+from stoker.serving.problems import (
+    FieldProblem,
+    duplicate,
+    forbidden,
+    invalid,
+    not_found,
+    not_supported,
+    required,
+)
+
+Found = Iterator[FieldProblem]
+Object = Mapping[str, Any]
+_PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
+_HANDLERS = ("exec", "grpc", "httpGet", "tcpSocket")
+_HOOKS = ("exec", "httpGet", "sleep", "tcpSocket")
+
+
+def _container(container: Object, at: Place) -> Found:
+    yield from syntax.dns_label(container.get("name") or "", at.field("name").path)
+    image = container.get("image") or ""
+    if image != image.strip():
+        yield invalid(at.field("image").path, image, "must not begin or end with white space")
+    for name in _PROBES:
+        probe = container.get(name)
+        if probe:
+            yield from _probe_in(container, probe, name, at.field(name))
+    yield from _port_names(container, at.field("ports"))
+
+
+def _probe_in(container: Object, probe: Object, name: str, at: Place) -> Found:
+    successes = probe.get("successThreshold")
+    if name != "readinessProbe" and successes not in (None, 0, 1):
+        yield invalid(at.field("successThreshold").path, successes, f"must be 1 for a {name}")
+    if name == "readinessProbe" and probe.get("terminationGracePeriodSeconds") is not None:
+        path = at.field("terminationGracePeriodSeconds").path
+        yield forbidden(path, "a readinessProbe ends no container")
+    known = [each["name"] for each in container.get("ports") or [] if each.get("name")]
+    for handler in ("httpGet", "tcpSocket"):
+        port = (probe.get(handler) or {}).get("port")
+        if isinstance(port, str) and port not in known:
+            path = at.field(handler).field("port").path
+            yield not_found(path, port, known, "write the name of one of the container's ports, or a number")
+
+
+def _port_names(container: Object, at: Place) -> Found:
+    seen: set[str] = set()
+    for number, port in enumerate(container.get("ports") or []):
+        name = port.get("name")
+        if name and name in seen:
+            yield duplicate(at.entry(number, port, ("containerPort", "protocol")).field("name").path, name)
+        seen.add(name)
+
+
+def _port(port: Object, at: Place) -> Found:
+    yield from syntax.port_number(port["containerPort"], at.field("containerPort").path)
+    if port.get("hostPort"):
+        yield from syntax.port_number(port["hostPort"], at.field("hostPort").path)
+    if port.get("name"):
+        yield from syntax.port_name(port["name"], at.field("name").path)
+
+
+def _env(variable: Object, at: Place) -> Found:
+    yield from syntax.env_name(variable["name"], at.field("name").path)
+    if variable.get("value") and variable.get("valueFrom") is not None:
+        yield forbidden(at.field("valueFrom").path, "value is set: a variable has one of the two")
+
+
+def _env_source(source: Object, at: Place) -> Found:
+    given = [name for name, value in source.items() if value is not None]
+    if len(given) != 1:
+        detail = (
+            "must have exactly one of configMapKeyRef, fieldRef, fileKeyRef, resourceFieldRef, secretKeyRef"
+        )
+        yield invalid(at.path, sorted(given), detail)
+
+
+def _key_reference(reference: Object, at: Place) -> Found:
+    if not reference.get("name"):
+        yield required(at.field("name").path, "the name of the object that holds the key")
+    yield from syntax.data_key(reference.get("key") or "", at.field("key").path)
+
+
+def _env_from(source: Object, at: Place) -> Found:
+    given = [name for name in ("configMapRef", "secretRef") if source.get(name) is not None]
+    if len(given) != 1:
+        yield invalid(at.path, given, "must have exactly one of configMapRef and secretRef")
+    for name in given:
+        if not source[name].get("name"):
+            yield required(at.field(name).field("name").path, "the name of the object that is read")
+    if source.get("prefix"):
+        yield from syntax.env_name(source["prefix"], at.field("prefix").path)
+
+
+def _field(reference: Object, at: Place) -> Found:
+    path = reference.get("fieldPath") or ""
+    base = path.partition("[")[0]
+    if base not in _FIELDS:
+        detail = f"must be one of {', '.join(sorted(_FIELDS))}"
+        yield invalid(at.field("fieldPath").path, path, detail)
+
+
+_FIELDS = frozenset(
+    """
+    metadata.annotations metadata.labels metadata.name metadata.namespace metadata.uid spec.nodeName
+    spec.serviceAccountName status.hostIP status.hostIPs status.podIP status.podIPs
+    """.split()  # noqa: SIM905
+)
+
+
+def _probe(probe: Object, at: Place) -> Found:
+    yield from _one_of(probe, _HANDLERS, at)
+    for name in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold"):
+        yield from syntax.at_least(probe, name, 0, at)
+    yield from syntax.at_least(probe, "failureThreshold", 0, at)
+    yield from syntax.at_least(probe, "terminationGracePeriodSeconds", 1, at)
+
+
+def _hook(hook: Object, at: Place) -> Found:
+    yield from _one_of(hook, _HOOKS, at)
+
+
+def _one_of(obj: Object, names: tuple[str, ...], at: Place) -> Found:
+    given = [name for name in names if obj.get(name) is not None]
+    if not given:
+        yield required(at.path, f"one of {', '.join(names)}")
+    for name in given[1:]:
+        yield forbidden(at.field(name).path, f"{given[0]} is set: only one of {', '.join(names)} may be")
+
+
+def _asks_port(action: Object, at: Place) -> Found:
+    port = action["port"]
+    path = at.field("port").path
+    if isinstance(port, str):
+        yield from syntax.port_name(port, path)
+    else:
+        yield from syntax.port_number(port, path)
+
+
+def _exec(action: Object, at: Place) -> Found:
+    if not action.get("command"):
+        yield required(at.field("command").path, "the program to run, with its arguments")
+
+
+def _sleep(action: Object, at: Place) -> Found:
+    yield from syntax.at_least(action, "seconds", 0, at)
+
+
+def _mount(mount: Object, at: Place) -> Found:
+    if not mount["name"]:
+        yield required(at.field("name").path, "the name of a volume")
+    if ":" in mount["mountPath"]:
+        yield invalid(at.field("mountPath").path, mount["mountPath"], "must not contain ':'")
+    if mount.get("subPath") and mount.get("subPathExpr"):
+        yield forbidden(at.field("subPathExpr").path, "subPath is set: only one of the two may be")
+    for name in ("subPath", "subPathExpr"):
+        value = mount.get(name) or ""
+        if value.startswith("/"):
+            yield invalid(at.field(name).path, value, "must be a relative path")
+        yield from syntax.no_parents(value, at.field(name).path)
+
+
+def _security(context: Object, at: Place) -> Found:
+    for name in ("runAsUser", "runAsGroup"):
+        yield from syntax.at_least(context, name, 0, at)
+    path = at.field("allowPrivilegeEscalation").path
+    added = (context.get("capabilities") or {}).get("add") or []
+    if context.get("allowPrivilegeEscalation") is False:
+        if context.get("privileged"):
+            yield invalid(path, False, "must not be false where privileged is true")
+        if "SYS_ADMIN" in added or "CAP_SYS_ADMIN" in added:
+            yield invalid(path, False, "must not be false where SYS_ADMIN is added")
+    if context.get("runAsNonRoot") and context.get("runAsUser") == 0:
+        yield invalid(at.field("runAsUser").path, 0, "must not be 0 where runAsNonRoot is true")
+
+
+def _profile(profile: Object, at: Place) -> Found:
+    local = profile.get("type") == "Localhost"
+    path = at.field("localhostProfile").path
+    if local and not profile.get("localhostProfile"):
+        yield required(path, "type Localhost names a profile on the node")
+    if not local and profile.get("localhostProfile"):
+        yield forbidden(path, "only for type Localhost")
+
+
+def _resources(resources: Object, at: Place) -> Found:
+    for part in ("requests", "limits"):
+        for name in resources.get(part) or {}:
+            path = at.field(part).field(name).path
+            if "/" in name:
+                yield from syntax.qualified_name(name, path)
+            elif name not in _RESOURCES and not name.startswith("hugepages-"):
+                yield not_supported(path, name, _RESOURCES, 'devices have a domain: "nvidia.com/gpu"')
+
+
+_RESOURCES = ("cpu", "ephemeral-storage", "memory")
+
+
+CONTAINER_RULES: Mapping[str, Rule] = {
+    "Container": _container,
+    "ContainerPort": _port,
+    "EnvVar": _env,
+    "EnvVarSource": _env_source,
+    "EnvFromSource": _env_from,
+    "SecretKeySelector": _key_reference,
+    "ConfigMapKeySelector": _key_reference,
+    "ObjectFieldSelector": _field,
+    "Probe": _probe,
+    "LifecycleHandler": _hook,
+    "HTTPGetAction": _asks_port,
+    "TCPSocketAction": _asks_port,
+    "GRPCAction": _asks_port,
+    "ExecAction": _exec,
+    "SleepAction": _sleep,
+    "ResourceRequirements": _resources,
+    "VolumeMount": _mount,
+    "SecurityContext": _security,
+    "SeccompProfile": _profile,
+    "AppArmorProfile": _profile,
+}

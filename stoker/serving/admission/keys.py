@@ -1,0 +1,89 @@
+"""Labels and annotations of our groups that nobody reads: mistyped ones would have no effect, silently.
+
+A key of stoker.dev that does not exist is refused. One of serving.kserve.io is refused where a known one is
+near, since it was probably meant; else it is warned about, because a KServe newer than Stoker may know it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+
+from stoker.serving import names
+from stoker.serving.api.metadata import METADATA
+from stoker.serving.problems import FieldProblem, child, not_supported
+from stoker.serving.rendering import storage
+from stoker.serving.rendering.storage_credentials import S3_ANNOTATIONS
+
+_OURS, _KSERVE = f"{names.DOMAIN}/", f"{names.GROUP}/"
+_NEAR = 0.85
+# KServe 0.20's (pkg/constants/constants.go) beside those in api/metadata: written by its own parts, or of
+# runtimes. They are kept and mean nothing to Stoker.
+_KEPT = frozenset(
+    f"{_KSERVE}{name}"
+    for name in (
+        "inferenceservice",
+        "server-type",
+        "gpu-resource-types",
+        "modelFormat",
+        "storageSecretName",
+        "storage-initializer-sourceuri",
+        "storage-initializer-uid",
+        "min-scale",
+        "max-scale",
+        "localmodel",
+        "raw",
+        "stop",
+        "enable-auth",
+    )
+)
+_OF_RUNTIMES = (
+    names.IMAGE_VARIANTS_ANNOTATION,
+    names.REPEATABLE_FLAGS_ANNOTATION,
+    names.ARGS_SCHEMA_ANNOTATION,
+    storage.FETCHES_ANNOTATION,
+)
+
+
+_OF_INFERENCE_SERVICES = (storage.READ_ONLY_ANNOTATION, storage.SECRET_ANNOTATION, *S3_ANNOTATIONS)
+
+
+def judge(metadata: Mapping[str, object], known: Iterable[str]) -> tuple[list[FieldProblem], list[str]]:
+    """Problems and warnings of an object's metadata; `known`: further keys that mean something."""
+    every = {*_KEPT, *(row.name for row in METADATA), *known}
+    problems, warned = [], []
+    for path, key in _keys(metadata):
+        if key in every or any(key.startswith(each[:-1]) for each in every if each.endswith("*")):
+            continue
+        near = _nearest(key, every)
+        if key.startswith(_OURS) or near is not None:
+            group = key.partition("/")[0]
+            problems.append(not_supported(path, key, [each for each in every if each.startswith(group)]))
+        else:
+            warned.append(f"{path}: nothing reads it; Stoker does not know this key")
+    return problems, warned
+
+
+def of_inference_service(metadata: Mapping[str, object]) -> tuple[list[FieldProblem], list[str]]:
+    """Keys on an InferenceService."""
+    return judge(metadata, _OF_INFERENCE_SERVICES)
+
+
+def of_runtime(metadata: Mapping[str, object]) -> tuple[list[FieldProblem], list[str]]:
+    """Keys on a runtime."""
+    return judge(metadata, _OF_RUNTIMES)
+
+
+def _keys(metadata: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    for where in ("labels", "annotations"):
+        given = metadata.get(where)
+        for key in given if isinstance(given, Mapping) else ():
+            if isinstance(key, str) and key.startswith((_OURS, _KSERVE)):
+                yield child("metadata", where, key), key
+
+
+def _nearest(key: str, known: Iterable[str]) -> str | None:
+    group, _, word = key.partition("/")
+    words = {each.partition("/")[2].lower(): each for each in known if each.startswith(f"{group}/")}
+    found = difflib.get_close_matches(word.lower(), words, n=1, cutoff=_NEAR)
+    return words[found[0]] if found else None

@@ -1,0 +1,75 @@
+"""The pod-shaped parts of an InferenceService: as written, and as they stand in the merged pod."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stoker.serving.admission import pod_rules, pod_shape, syntax
+from stoker.serving.admission.places import Place
+from stoker.serving.api.objects import InferenceService
+from stoker.serving.api.reading import Object
+from stoker.serving.api.shapes import POD_FIELDS
+from stoker.serving.problems import FieldProblem, child
+
+
+def as_written(isvc: InferenceService) -> Iterator[FieldProblem]:
+    """Unknown fields, wrong types and words: of parts, since what else is needed may be the runtime's."""
+    predictor = isvc.predictor.raw
+    yield from pod_fields(predictor, "spec.predictor", None)
+    if isvc.predictor.model is not None:
+        model = isvc.predictor.model
+        yield from pod_shape.check(
+            model.container, pod_shape.definition("Container"), Place(model.path, model.container)
+        )
+    yield from metadata(predictor, "spec.predictor")
+
+
+def pod_fields(
+    spec: Mapping[str, Any], path: str, rules: Mapping[str, pod_shape.Rule] | None
+) -> Iterator[FieldProblem]:
+    """The fields of a PodSpec in an object that has others beside them."""
+    known = pod_shape.definition("PodSpec").fields or {}
+    for name in (*sorted(POD_FIELDS), "containers"):
+        value = spec.get(name)
+        if value is not None and name in known:
+            yield from pod_shape.check(value, known[name], Place(child(path, name), value), rules)
+
+
+def metadata(spec: Mapping[str, Any], path: str) -> Iterator[FieldProblem]:
+    """Labels and annotations for pods."""
+    for name in ("labels", "annotations"):
+        given = spec.get(name)
+        for key, value in (given if isinstance(given, Mapping) else {}).items():
+            where = child(path, name, str(key))
+            yield from syntax.qualified_name(str(key), where)
+            if name == "labels" and isinstance(value, str) and "{{" not in value:
+                yield from syntax.label_value(value, where)
+
+
+def as_merged(isvc: InferenceService, spec: Object) -> Iterator[FieldProblem]:
+    """What Kubernetes would refuse in the rendered pod, or run in vain, at the user's fields."""
+    top = Place("spec.predictor", isvc.predictor.raw)
+    rest = {name: value for name, value in spec.items() if name not in ("containers", "initContainers")}
+    pod = pod_shape.definition("PodSpec")
+    yield from pod_shape.check(rest | {"containers": []}, pod, top, pod_rules.RULES)
+    yield from pod_rules.sleeps(spec, top)
+    placed = list(_containers(isvc, spec, top))
+    for container, place in placed:
+        yield from pod_shape.check(container, pod_shape.definition("Container"), place, pod_rules.RULES)
+    yield from pod_rules.volumes_that_exist(
+        placed, spec.get("volumes") or [], spec.get("resourceClaims") or []
+    )
+
+
+def _containers(isvc: InferenceService, spec: Object, top: Place) -> Iterator[tuple[Object, Place]]:
+    model = isvc.predictor.model
+    for kind in ("containers", "initContainers"):
+        listed = top.field(kind)
+        for number, container in enumerate(spec.get(kind) or []):
+            if kind == "containers" and number == 0 and model is not None:
+                yield container, Place(model.path, model.container)
+            elif kind == "containers" and model is None and len(spec[kind]) == 1:
+                yield container, listed.entry(0, container)  # the only one may have had another name
+            else:
+                yield container, listed.entry(number, container, ("name",))
