@@ -67,15 +67,17 @@ class Caches:
 
     def rules_for(self, review: Review) -> Rules:
         """What this review is judged with. Quick: nothing is copied but the list of runtimes."""
-        rules = Rules(self._settings, self.catalogue.usable_in(review.namespace), self._args_schemas)
-        if review.resource in (RUNTIMES, CLUSTER_RUNTIMES):
-            users = self._usage.users(Key(review.namespace, review.name))
-            return replace(rules, used_by=tuple(map(str, users)))
-        return replace(
-            rules,
-            largest_devices=self._devices.largest,
-            namespace_labels=self._labels(review.namespace),
+        rules = Rules(
+            self._settings,
+            self.catalogue.usable_in(review.namespace),
+            self._args_schemas,
+            self._devices.largest,
+            self._labels(review.namespace),
         )
+        if review.resource not in (RUNTIMES, CLUSTER_RUNTIMES):
+            return rules
+        users = self._usage.users(Key(review.namespace, review.name))
+        return replace(rules, used_by=tuple(map(str, users)))
 
     async def newer_rules(self, review: Review, rules: Rules) -> Rules | None:
         """Rules with other runtimes than `rules`, where some come within a moment."""

@@ -208,10 +208,23 @@ def _verdict(review: Review, rules: Rules) -> Verdict | None:
         return None
     if review.resource == INFERENCE_SERVICES:
         return validate_inference_service(
-            review.object, review.old, rules.runtimes, rules.settings, args_schemas=rules.args_schemas
+            review.object,
+            review.old,
+            rules.runtimes,
+            rules.settings,
+            args_schemas=rules.args_schemas,
+            largest_devices=rules.largest_devices,
+            namespace_labels=rules.namespace_labels,
         )
     if review.resource in (RUNTIMES, CLUSTER_RUNTIMES):
-        verdict = validate_runtime(review.object, review.old)
+        verdict = validate_runtime(
+            review.object,
+            review.old,
+            settings=rules.settings,
+            args_schemas=rules.args_schemas,
+            namespace_labels=rules.namespace_labels,
+            others=rules.runtimes,
+        )
         if review.old is None or review.object.get("spec") == review.old.get("spec"):
             return verdict
         return replace(verdict, warnings=(*verdict.warnings, *_of_change(review, rules)))

@@ -49,10 +49,12 @@ class Judge:
         self._args_schemas = args_schemas
         self._namespace = namespace
         self._schemas = Schemas()
+        self._labels: Mapping[str, Mapping[str, str]] = {}
 
     def judge(self, documents: Sequence[Document]) -> list[Judged]:
-        """All of them, in order. Runtimes among them count for every InferenceService."""
+        """All of them, in order. Runtimes and Namespaces among them count for the others."""
         placed = [self._placed(each.value) for each in documents]
+        self._labels = {**self._surroundings.namespace_labels, **_namespaces(placed)}
         runtimes = _runtimes([*self._surroundings.runtimes, *placed])
         return [
             Judged(document, self._verdict(document, value, runtimes) if is_of_stoker(value) else None)
@@ -70,18 +72,36 @@ class Judge:
         if (value["apiVersion"], kind) not in self._schemas.kinds:
             return Verdict((_no_such_kind(value, self._schemas),))
         of_schema = self._schemas.check(value)
-        if kind == names.INFERENCE_SERVICE_KIND:
-            verdict = validate_inference_service(
-                value, None, runtimes, self._settings, args_schemas=self._args_schemas
-            )
-        else:
-            verdict = validate_runtime(value, None)
+        verdict = self._by_the_rules(value, runtimes)
         # Both find, for example, unknown fields. The rules say more of what to do instead.
         said = {problem.field for problem in verdict.problems}
         more = [problem for problem in of_schema if problem.field not in said]
         found = [*document.problems, *verdict.problems, *more]
         found.sort(key=lambda problem: document.line(problem.field))
         return Verdict(tuple(found), verdict.warnings)
+
+    def _by_the_rules(self, value: Object, runtimes: Sequence[ServingRuntime]) -> Verdict:
+        metadata = value.get("metadata")
+        namespace = metadata.get("namespace") if isinstance(metadata, Mapping) else None
+        labels = self._labels.get(namespace or "", {})
+        if value["kind"] == names.INFERENCE_SERVICE_KIND:
+            return validate_inference_service(
+                value,
+                None,
+                runtimes,
+                self._settings,
+                args_schemas=self._args_schemas,
+                largest_devices=self._surroundings.largest_devices,
+                namespace_labels=labels,
+            )
+        return validate_runtime(
+            value,
+            None,
+            settings=self._settings,
+            args_schemas=self._args_schemas,
+            namespace_labels=labels,
+            others=runtimes,
+        )
 
 
 def _no_such_kind(value: Object, schemas: Schemas) -> FieldProblem:
@@ -90,6 +110,17 @@ def _no_such_kind(value: Object, schemas: Schemas) -> FieldProblem:
         return not_supported("kind", value.get("kind"), kinds)
     versions = [version for version, kind in schemas.kinds if kind == value.get("kind")]
     return not_supported("apiVersion", value["apiVersion"], versions)
+
+
+def _namespaces(objects: Sequence[Object]) -> dict[str, Mapping[str, str]]:
+    """Labels of the Namespaces among the documents: they choose the policy for what is in them."""
+    found = {}
+    for each in objects:
+        metadata = each.get("metadata")
+        if each.get("kind") == "Namespace" and isinstance(metadata, Mapping):
+            labels = metadata.get("labels")
+            found[str(metadata.get("name"))] = labels if isinstance(labels, Mapping) else {}
+    return found
 
 
 def _runtimes(objects: Sequence[Object]) -> list[ServingRuntime]:

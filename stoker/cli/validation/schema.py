@@ -64,7 +64,8 @@ class Schemas:
     def check(self, obj: Object) -> list[FieldProblem]:
         """Problems of an object of a known kind, in the order of its fields."""
         validator = self._validators[obj["apiVersion"], obj["kind"]]
-        found = [problem for error in validator.iter_errors(obj) for problem in _problems(error)]
+        errors = validator.iter_errors(_without_nulls(obj))
+        found = [problem for error in errors for problem in _problems(error)]
         return [*dict.fromkeys(found), *_metadata(obj.get("metadata"))]
 
 
@@ -85,6 +86,13 @@ def strict(schema: Object) -> Object:
     if "items" in schema:
         made["items"] = strict(schema["items"])
     return made
+
+
+def _without_nulls(value: Any) -> Any:
+    """An API server drops fields that are null where the schema does not want null, as ours never do."""
+    if isinstance(value, Mapping):
+        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _unique_by_key(
