@@ -144,6 +144,9 @@ def as_process(
         port = None
     if len(pod["containers"]) > 1:
         notes.append("only the first container is run: " + container["name"])
+    if pod.get("initContainers"):
+        left_out = ", ".join(each["name"] for each in pod["initContainers"])
+        notes.append(f"{left_out} is not run: what it would fetch or prepare must be here already")
     return HostProcess([*command, *arguments], environment, port or served, (*warnings, *notes))
 
 

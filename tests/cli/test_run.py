@@ -75,6 +75,15 @@ spec:
     assert process(custom % ", command: [serve], args: [--fast]").command == ["serve", "--fast"]
 
 
+def test_storage_uris() -> None:
+    stored = SMOLLM2.replace("args: [--model_id=HuggingFaceTB/SmolLM2-135M-Instruct]", "storageUri: %s")
+    assert "--storage_uri=file:///data/m" in process(stored % "file:///data/m").command
+    mounted = process(stored % "pvc://claim/m")
+    assert any("volumes of the cluster are not here" in note for note in mounted.notes)
+    custom = process(stored % "hf://org/model\n      image: example.com/mine:1\n      command: [serve]")
+    assert any("storage-initializer is not run" in note for note in custom.notes)
+
+
 def test_mistakes_are_listed_with_their_paths_and_nothing_runs() -> None:
     wrong = SMOLLM2.replace("--model_id=", "--model_idd=").replace(
         "      args", "      resources: {requests: {cpu: '4'}, limits: {cpu: '2'}}\n      args"

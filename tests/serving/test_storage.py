@@ -274,6 +274,8 @@ def test_the_secret_that_the_annotation_names_reaches_whoever_fetches(of: Servin
     given = {"containers": [{"name": "kserve-container", "env": [{"name": "AWS_REGION", "value": "here"}]}]}
     spec, _ = rendered(service, of, given)
     where = spec["containers"][0] if of is OWN else spec["initContainers"][0]
+    others = [] if of is OWN else spec["containers"][0]["env"]
+    assert [each["name"] for each in others] == ([] if of is OWN else ["AWS_REGION"])
     env = {each["name"]: each for each in where["env"]}
     assert env["AWS_ACCESS_KEY_ID"]["valueFrom"] == {
         "secretKeyRef": {"name": "keys", "key": "AWS_ACCESS_KEY_ID"}

@@ -15,7 +15,7 @@ from stoker.serving import names, quantities
 from stoker.serving.api.objects import InferenceService, ServingRuntime
 from stoker.serving.api.reading import Object
 from stoker.serving.problems import FieldProblem, child, forbidden
-from stoker.serving.rendering.arguments import value_of
+from stoker.serving.rendering.arguments import merge_args, value_of
 from stoker.serving.rendering.expansion import expand, join_literally
 from stoker.serving.rendering.storage_credentials import SECRET_ANNOTATION, annotations_used, with_credentials
 from stoker.serving.rendering.storage_uri import StorageUri, read
@@ -106,15 +106,16 @@ def apply_storage(
         return spec
     serving, *others = spec["containers"]
     if own:
-        given = list(serving.get("args") or [])
-        serving = serving | {"args": [*given, join_literally(f"--{URI_FLAG}=", uri.text)]}
+        flag = join_literally(f"--{URI_FLAG}=", uri.text)
+        serving = serving | {"args": merge_args(serving.get("args") or [], [flag])}
     if uri.scheme in ("pvc", "file"):
         volume, mount = _mounted(uri, writable=isvc.annotations.get(READ_ONLY_ANNOTATION) == "false")
         return _with_volume(spec, [_with_mount(serving, mount), *others], volume)
-    serving = with_credentials(serving, uri, isvc.annotations)
+    trusted = with_credentials(serving, uri, isvc.annotations)
     if own:
-        return spec | {"containers": [serving, *others]}
-    starting = _initializer(uri, serving, spec, settings)
+        return spec | {"containers": [trusted, *others]}
+    # The image that serves needs no credentials to read what another fetched.
+    starting = _initializer(uri, trusted, spec, settings)
     made = _with_volume(
         spec,
         [_with_mount(serving, _mount(_FETCHED_VOLUME, readOnly=True)), *others],
