@@ -32,6 +32,7 @@ APP_MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGER = "stoker-controller"
 
 MODEL_CONTAINER = "kserve-container"
+TRANSFORMER_CONTAINER = "transformer-container"  # KServe's, beside the model's
 MODEL_NAME_FLAG = "model_name"
 NAME_VARIABLE = "INFERENCE_SERVICE_NAME"
 

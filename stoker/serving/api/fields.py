@@ -88,7 +88,9 @@ MODEL = _table(
 PREDICTOR = _table(
     Field("model", note="what to serve, and fields of a container merged over the runtime's"),
     Field(
-        "containers", note="with model: further containers; without: the one called kserve-container serves"
+        "containers",
+        note="with model: further containers; without: the one called kserve-container serves. "
+        "A transformer-container in front of it is refused",
     ),
     Field("name", "refused", "it distinguishes the entries of spec.canary, which Stoker does not have"),
     Field("storageUris", "refused", "one model is served; name it by model.storageUri or in args"),

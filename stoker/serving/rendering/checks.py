@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from stoker.serving import quantities
+from stoker.serving import names, quantities
 from stoker.serving.api import fields, metadata
 from stoker.serving.api.objects import InferenceService, Predictor
 from stoker.serving.api.reading import Object
@@ -28,6 +28,15 @@ def unsupported(isvc: InferenceService) -> Iterator[FieldProblem]:
     for path, row in judged(isvc):
         if row.fate == "refused":
             yield FieldProblem(path, "FieldValueNotSupported", f"Unsupported field: {row.note}")
+    yield from misplaced(isvc.predictor)
+
+
+def misplaced(predictor: Predictor) -> Iterator[FieldProblem]:
+    """Containers that KServe would put in front of the model, and that would get no request here."""
+    for number, container in enumerate(predictor.containers):
+        if container.get("name") == names.TRANSFORMER_CONTAINER:
+            detail = f"requests go to {names.MODEL_CONTAINER}, and to no container in front of it"
+            yield invalid(child("spec.predictor.containers", number, "name"), container["name"], detail)
 
 
 def check_pod(spec: Object, predictor: Predictor) -> Iterator[FieldProblem]:

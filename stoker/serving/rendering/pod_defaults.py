@@ -98,7 +98,7 @@ def with_spread(spec: Object, labels: Mapping[str, str]) -> Object:
 def with_probes(container: Object, settings: Settings) -> Object:
     """The container with a readiness probe, and a startup probe that lasts as long as a model may load.
 
-    Readiness is KServe's where none is given: the first port accepts connections. A liveness probe without
+    Readiness is KServe's where none is given: the port of requests accepts connections. A liveness probe without
     startup probe would end a container that still loads its model: it is asked, patiently, at the start too.
     """
     made = dict(container)
@@ -111,10 +111,14 @@ def with_probes(container: Object, settings: Settings) -> Object:
         enough = {"failureThreshold": math.ceil(settings.startup_deadline / period)}
         made["startupProbe"] = startup if startup.get("failureThreshold") is not None else startup | enough
     if not container.get("readinessProbe"):
-        ports = container.get("ports") or []
-        port = ports[0]["containerPort"] if ports else _DEFAULT_PORT
-        made["readinessProbe"] = {"tcpSocket": {"port": port}}
+        made["readinessProbe"] = {"tcpSocket": {"port": _serving_port(container)}}
     return made
+
+
+def _serving_port(container: Object) -> int:
+    """Where requests go: the port called http, else the first one."""
+    ports = sorted(container.get("ports") or [], key=lambda port: port.get("name") != "http")
+    return ports[0]["containerPort"] if ports else _DEFAULT_PORT
 
 
 def grace_seconds(container: Object, settings: Settings) -> int:
