@@ -19,7 +19,9 @@ from runtime.text.bytes_tokenizer import BytesTokenizer
 
 
 class ScriptedEngine:
-    """Answers `text`, `step` bytes a token's time; `hold` keeps it from its first token. Records what it was asked."""
+    """Answers `text`, `step` bytes at a time, and records what it was asked. `hold` keeps it from its first
+    token, `pause` from the next ones; `fail` is raised behind a pause.
+    """
 
     name = "scripted"
     own_metrics = False

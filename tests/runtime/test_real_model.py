@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -76,6 +77,34 @@ async def test_chats_use_the_template(server: Server, reference: tuple[object, o
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1])
     assert len(text.split()) > 5
     assert "<|im_" not in text
+
+
+async def test_schemas_are_enforced_beside_free_answers(server: Server) -> None:
+    """Each row of the batch keeps to its own grammar, sampled as well as greedy."""
+    schema = {
+        "type": "object",
+        "properties": {"colour": {"enum": ["red", "green"]}, "shades": {"type": "array", "maxItems": 2}},
+        "required": ["colour"],
+    }
+
+    async def ask(schema: dict[str, object] | None, seed: int) -> str:
+        form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+        answer = await server.openai.completions.create(
+            model="m",
+            prompt="Once upon a time",
+            max_tokens=40,
+            temperature=1.0,
+            seed=seed,
+            extra_body={"response_format": form} if schema else {},
+        )
+        return answer.choices[0].text
+
+    free, *kept = await asyncio.gather(ask(None, 1), ask(schema, 1), ask({"type": "object"}, 2))
+    with pytest.raises(ValueError, match=r"."):
+        json.loads(free)
+    assert kept[0].startswith("{")
+    assert json.loads(kept[0])["colour"] in ("red", "green")
+    assert kept[1].startswith("{")
 
 
 async def test_stop_strings_across_tokens(server: Server) -> None:

@@ -102,8 +102,10 @@ def test_calls_are_found_wherever_the_pieces_break(form: Any, said: str, text: s
         )
 
 
-@given(st.lists(st.sampled_from(["<tool_call>", "</tool_call>", '{"name": "clock"', ', "arguments": ', "{", "}",
-                                 '"', "\\", "\n", "text", "<tool"]), max_size=14), st.data())  # fmt: skip
+WORDS = ["<tool_call>", "</tool_call>", '{"name": "clock"', ', "arguments": ', "{", "}", '"', "\\", "\n", "a"]
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=14), st.data())
 def test_any_text_gives_the_same_however_it_arrives(words: list[str], data: st.DataObject) -> None:
     said = "".join(words)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(said)), max_size=6)))
@@ -152,9 +154,11 @@ async def test_a_call_whole_and_streamed(n: int) -> None:
 
 
 async def test_the_client_library_assembles_the_stream() -> None:
-    async with serve(engine=ScriptedEngine(f"{CALL}\n{CALL}")) as server:
-        async with server.openai.chat.completions.stream(model="m", messages=ASK, tools=[WEATHER]) as stream:
-            message = (await stream.get_final_completion()).choices[0].message
+    async with (
+        serve(engine=ScriptedEngine(f"{CALL}\n{CALL}")) as server,
+        server.openai.chat.completions.stream(model="m", messages=ASK, tools=[WEATHER]) as stream,
+    ):
+        message = (await stream.get_final_completion()).choices[0].message
     assert [call.function.name for call in message.tool_calls or []] == ["weather", "weather"]
     assert len({call.id for call in message.tool_calls or []}) == 2
 

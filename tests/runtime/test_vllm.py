@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import jsonschema
 import openai
 import pytest
 
@@ -21,7 +22,7 @@ from runtime.hub import cache as hub_cache
 from runtime.hub import stand_in
 
 from .test_program import free_port, status
-from .tiny import save_tiny_codegen
+from .tiny import HERMES_TEMPLATE, save_tiny_codegen
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 
@@ -83,14 +84,16 @@ def until_ready(process: Process, seconds: float = 500) -> None:
 def both(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Process]]:
     """vLLM, as --backend=auto chooses it, and transformers."""
     folder = tmp_path_factory.mktemp("both")
-    vllm = start(folder / "vllm", "--max-model-len=2048", "--dtype=float32", "--kv_cache_memory_bytes=256M")
+    (folder / "template.jinja").write_text(HERMES_TEMPLATE)
+    alike = ("--max-model-len=2048", "--dtype=float32", f"--chat_template={folder / 'template.jinja'}")
+    vllm = start(folder / "vllm", *alike, "--kv_cache_memory_bytes=256M")
     other = None
     try:
         end = time.monotonic() + 60
         while status(f"{vllm.url}/live") != 200:
             assert time.monotonic() < end
             time.sleep(0.1)
-        other = start(folder / "other", "--max-model-len=2048", "--dtype=float32", "--backend=huggingface")
+        other = start(folder / "other", *alike, "--backend=huggingface")
         until_ready(vllm)
         until_ready(other)
         yield vllm, other
@@ -202,6 +205,98 @@ def test_streams_are_alike(both: tuple[Process, Process]) -> None:
     assert seen[0] == seen[1]
     assert seen[0][0][0] == " 5, 6, 7"
     assert seen[0][1][0] == "stop"
+
+
+ANIMAL = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "legs": {"type": "integer", "minimum": 0, "maximum": 8},
+        "kind": {"enum": ["bird", "fish", "mammal"]},
+    },
+    "required": ["name", "legs", "kind"],
+}
+
+
+def test_a_schema_is_enforced_alike(both: tuple[Process, Process]) -> None:
+    answers = [
+        process.openai.chat.completions.create(
+            model="smollm2",
+            messages=[{"role": "user", "content": "Tell me a story"}],
+            response_format={"type": "json_schema", "json_schema": {"name": "animal", "schema": ANIMAL}},
+            max_tokens=60,
+            temperature=0,
+        )
+        for process in both
+    ]
+    first, second = (answer.choices[0] for answer in answers)
+    jsonschema.validate(json.loads(first.message.content or ""), ANIMAL)
+    assert first.finish_reason == "stop"
+    assert (first.message, first.finish_reason) == (second.message, second.finish_reason)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_demanded_call_is_made_alike(both: tuple[Process, Process], stream: bool) -> None:
+    tool = {"type": "function", "function": {"name": "note_animal", "parameters": ANIMAL}}
+    calls = []
+    for process in both:
+        answer = process.openai.chat.completions.create(
+            model="smollm2",
+            messages=MESSAGES,
+            tools=[tool],
+            tool_choice="required",
+            parallel_tool_calls=False,
+            max_tokens=80,
+            temperature=0,
+            stream=stream,  # type: ignore[call-overload]
+        )
+        if stream:
+            deltas = [choice.delta for chunk in answer for choice in chunk.choices]
+            parts = [call.function for delta in deltas for call in delta.tool_calls or ()]
+            assert not any(delta.content for delta in deltas)
+            calls.append((parts[0].name, "".join(part.arguments for part in parts)))
+        else:
+            (call,) = answer.choices[0].message.tool_calls
+            assert answer.choices[0].finish_reason == "tool_calls"
+            calls.append((call.function.name, call.function.arguments))
+    assert calls[0] == calls[1]
+    assert calls[0][0] == "note_animal"
+    jsonschema.validate(json.loads(calls[0][1]), ANIMAL)
+
+
+def test_a_schema_that_cannot_be_is_the_requests_fault(both: tuple[Process, Process]) -> None:
+    schema = {"type": "integer", "minimum": 5, "maximum": 2}
+    for process in both:
+        with pytest.raises(openai.BadRequestError):
+            process.openai.chat.completions.create(
+                model="smollm2",
+                messages=MESSAGES,  # type: ignore[arg-type]
+                response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+            )
+        assert status(f"{process.url}/ready") == 200
+
+
+def test_prompts_are_the_tokenizers_own_tokens(both: tuple[Process, Process]) -> None:
+    """The same on both, as many as are counted in usage, and back to text again."""
+    for body in ({"prompt": "Grüße, 你好 👋"}, {"messages": MESSAGES}):
+        answers = [post(process, "tokenize", body) for process in both]
+        assert answers[0] == answers[1]
+        if "messages" in body:
+            chat = both[0].openai.chat.completions.create(model="smollm2", max_tokens=1, **body)  # type: ignore[call-overload]
+            assert chat.usage.prompt_tokens == answers[0]["count"]
+        else:
+            assert post(both[0], "detokenize", {"tokens": answers[0]["tokens"]}) == body
+
+
+def post(process: Process, endpoint: str, body: object) -> dict[str, object]:
+    request = urllib.request.Request(
+        f"{process.url}/v1/{endpoint}",
+        json.dumps({"model": "smollm2", **body}).encode(),  # type: ignore[dict-item]
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        document: dict[str, object] = json.load(answer)
+        return document
 
 
 def test_seeds_repeat_on_vllm(both: tuple[Process, Process]) -> None:

@@ -12,6 +12,15 @@ LLAMA3_TEMPLATE = (
     "{% endif %}{{ content }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start|>assistant<|end_of_header|>\n\n' }}{% endif %}"
 )
+HERMES_TEMPLATE = (
+    "{% if tools %}<|im_start|>system\nCall a tool as <tool_call>JSON</tool_call>: "
+    "{{ tools | tojson }}<|im_end|>\n"
+    "{% elif messages[0]['role'] != 'system' %}<|im_start|>system\n"
+    "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n{% endif %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] "
+    "+ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""SmolLM2's own template, and tools in the Hermes form."""
 _SPECIAL = ["<|begin|>", "<|eot|>", "<|start|>", "<|end_of_header|>"]
 
 
