@@ -108,6 +108,10 @@ class HubSource:
         except _network_errors() as error:
             raise Transient(f"{type(error).__name__}: {error}") from error
 
+    def digest(self, file: RemoteFile) -> Digest | None:
+        """See `Source.digest`."""
+        return file.digest
+
     def _refusal(self, status: int, headers: Mapping[str, str], path: str) -> Exception:
         if status in PASSING:
             return Transient(f"HTTP {status}", after=retry_after(headers.get("Retry-After")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 
-from runtime.storage.files import RemoteFile
+from runtime.storage.files import Digest, RemoteFile
 
 _BLOCK = 4 << 20
 
@@ -35,6 +35,10 @@ class FolderSource:
             while left > 0 and (block := opened.read(min(_BLOCK, left))):
                 left -= len(block)
                 yield block
+
+    def digest(self, file: RemoteFile) -> Digest | None:
+        """See `Source.digest`."""
+        return file.digest
 
     def _file(self, path: Path) -> RemoteFile:
         stat = path.stat()

@@ -43,6 +43,7 @@ class S3Source:
         self.endpoint = endpoint_of(environ)
         self._anonymous = environ.get("awsAnonymousCredential", "").lower() in _TRUE
         self._keys: dict[str, str] = {}  # by path
+        self._sealed: set[str] = set()  # paths of objects whose tag is no MD5 although it looks like one
         self._client = _client(environ, self.endpoint, self._anonymous)
 
     @property
@@ -72,6 +73,8 @@ class S3Source:
         if start > 0 or end < file.size:
             asked["Range"] = f"bytes={start}-{end - 1}"
         answer = self._asked("get_object", asked)
+        if not self._tag_is_md5(answer):
+            self._sealed.add(file.path)
         status = int(answer["ResponseMetadata"]["HTTPStatusCode"])
         body = answer["Body"]
         try:
@@ -81,6 +84,18 @@ class S3Source:
             raise Transient(f"{type(error).__name__}: {error}") from error
         finally:
             body.close()
+
+    def digest(self, file: RemoteFile) -> Digest | None:
+        """See `Source.digest`."""
+        return None if file.path in self._sealed else file.digest
+
+    def _tag_is_md5(self, answer: dict[str, Any]) -> bool:
+        """Whether the tag of an object put in one part is its MD5: not where it is encrypted by another key
+        than AWS's own, nor in directory buckets.
+        """
+        sealed = answer.get("ServerSideEncryption") or answer.get("SSECustomerAlgorithm")
+        own = sealed is None or (sealed == "AES256" and self.endpoint is None)
+        return own and answer.get("StorageClass") != "EXPRESS_ONEZONE"
 
     def _list(self, prefix: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -99,7 +114,7 @@ class S3Source:
         if key == self.prefix:
             path = key.rpartition("/")[2]
         self._keys[path] = key
-        # The tag of an object that was put in one part is its MD5, as long as no key of AWS KMS encrypts it.
+        # The tag of an object that was put in one part is its MD5, but see `_tag_is_md5`.
         bare = tag.strip('"')
         digest = Digest("md5", bare) if _MD5.fullmatch(bare) else None
         return RemoteFile(path, int(listed["Size"]), tag, digest)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from runtime.failures import Failure, Reason
 from runtime.storage.disk import disk_failure, hash_of, require_space
-from runtime.storage.files import RemoteFile
+from runtime.storage.files import Digest, RemoteFile
 from runtime.storage.partial import PartialFile, Piece
 from runtime.storage.retry import Cancelled, Retrying, Transient
 
@@ -35,6 +35,9 @@ class Source(Protocol):
 
         Raises Transient where trying again may help, Failure where not.
         """
+
+    def digest(self, file: RemoteFile) -> Digest | None:
+        """What the content must hash to, asked once all of it is there; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ class _Filling:
 
     def _end(self) -> None:
         order, part = self._order, self._opened()
-        digest = order.file.digest
+        digest = self._transfer.source.digest(order.file)
         if digest is not None and hash_of(part.path, order.file.size, digest.kind) != digest.value.lower():
             part.restart()
             if self._round >= _ROUNDS:

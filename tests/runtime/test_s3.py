@@ -21,6 +21,8 @@ import pytest
 from runtime import state as runtime_state
 from runtime.failures import Failure, Reason
 from runtime.storage import command, partial, s3
+from runtime.storage.directory import fetch_into
+from runtime.storage.files import Digest
 from runtime.storage.resolve import Wanted, resolve
 from runtime.storage.retry import Retrying, Transient
 from runtime.storage.s3 import S3Source, endpoint_of
@@ -300,6 +302,21 @@ def test_a_key_that_would_leave_the_target_is_refused(
     with pytest.raises(Failure, match="no safe path"):
         fetch(server, "s3://models/llm", tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+def test_an_encrypted_objects_tag_is_not_taken_for_its_hash(server: Server, tmp_path: Path) -> None:
+    kms = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "key"}
+    server.client.put_object(Bucket="models", Key="sealed/w.onnx", Body=b"weights", **kms)
+    source = S3Source("models", "sealed", environ=server.environ)
+    (file,) = source.look()
+    lying = replace(file, digest=Digest("md5", "0" * 32))
+    fetch_into(tmp_path, source, [lying], lambda *_: None, Retrying(attempts=1))
+    assert (tmp_path / "w.onnx").read_bytes() == b"weights"
+    plain = S3Source("models", "llm", environ=server.environ)
+    config = next(file for file in plain.look() if file.path == "config.json")
+    lying = replace(config, digest=Digest("md5", "0" * 32))
+    with pytest.raises(Failure, match="does not have the checksum"):
+        fetch_into(tmp_path / "plain", plain, [lying], lambda *_: None, Retrying(attempts=1))
 
 
 def test_busy_servers_are_asked_again(server: Server) -> None:

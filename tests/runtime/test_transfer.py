@@ -50,6 +50,9 @@ class Memory:
     def files(self) -> list[RemoteFile]:
         return [self.file(path) for path in self.contents]
 
+    def digest(self, file: RemoteFile) -> Digest | None:
+        return file.digest
+
     def read(self, file: RemoteFile, start: int, end: int) -> Generator[bytes, None, None]:
         self.reads.append((file.path, start, end))
         fault = self.faults.pop(0) if self.faults else None
