@@ -98,8 +98,8 @@ def with_spread(spec: Object, labels: Mapping[str, str]) -> Object:
 def with_probes(container: Object, settings: Settings) -> Object:
     """The container with a readiness probe, and a startup probe that lasts as long as a model may load.
 
-    Readiness is KServe's where none is given: the port of requests accepts connections. A liveness probe without
-    startup probe would end a container that still loads its model: it is asked, patiently, at the start too.
+    Readiness is KServe's where none is given: the port of requests accepts connections. A liveness probe
+    without startup probe would end a container that loads its model: it is asked patiently at the start too.
     """
     made = dict(container)
     startup, liveness = container.get("startupProbe"), container.get("livenessProbe")

@@ -48,10 +48,9 @@ def try_render(
     None where there is nothing that could be merged.
     """
     problems = list(checks.unsupported(isvc))
-    containers, pod_spec = _merged(isvc.predictor, runtime, problems)
-    if not containers:
+    template = merged_template(isvc, runtime, problems)
+    if template is None:
         return None, problems
-    template = _template(isvc, runtime, {**pod_spec, "containers": containers})
     values = Values(isvc.name, isvc.namespace, isvc.labels, isvc.annotations)
     used = references(template)
     template = replace(template, values, "", problems)
@@ -60,6 +59,14 @@ def try_render(
     labels = {each.key for each in used if each.of == "Labels"}
     annotations = {each.key for each in used if each.of == "Annotations"} | annotations_read(isvc)
     return Rendered(template, inputs_of(isvc, labels, annotations)), problems
+
+
+def merged_template(
+    isvc: InferenceService, runtime: ServingRuntime | None, problems: list[FieldProblem]
+) -> Object | None:
+    """The PodTemplateSpec with placeholders in it and without defaults; None where nothing can be merged."""
+    containers, pod_spec = _merged(isvc.predictor, runtime, problems)
+    return _template(isvc, runtime, {**pod_spec, "containers": containers}) if containers else None
 
 
 def _merged(
