@@ -30,13 +30,17 @@ _INTERRUPTED = 130
 class _Commands(click.Group):
     """Says failures as problem, details and what to do next, without a traceback.
 
-    `run` and `validate` are loaded when they are named: they alone need stoker.serving.
+    `explain`, `run` and `validate` are loaded when they are named: they alone need stoker.serving.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "run", "validate"])
+        return sorted([*super().list_commands(ctx), "explain", "run", "validate"])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "explain":
+            from stoker.cli.explain import explain_command  # noqa: PLC0415
+
+            return explain_command
         if cmd_name == "run":
             from stoker.cli.run import run_command  # noqa: PLC0415
 
