@@ -28,6 +28,7 @@ class Runner(web.AppRunner):
             app,
             handle_signals=False,
             handler_cancellation=True,  # else a client that left keeps its generation running
+            lingering_time=1.0,  # for what a client still sends of a body that was refused
             access_log=None,
             keepalive_timeout=service.settings.timeout_keep_alive,
             max_line_size=bounds.max_header_line_bytes,
