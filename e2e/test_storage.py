@@ -98,6 +98,66 @@ def claim(cluster: Cluster, folder: Path) -> Iterator[str]:
         cluster.kubectl("delete", "pv/models", "--wait=false")
 
 
+# S3's protocol by moto's server, with a bucket that only its own user may read.
+S3_SERVER = """
+import json, time, boto3
+from moto import settings
+from moto.server import ThreadedMotoServer
+
+ThreadedMotoServer("0.0.0.0", 5000).start()
+given = dict(endpoint_url="http://127.0.0.1:5000", region_name="us-east-1",
+             aws_access_key_id="x", aws_secret_access_key="x")
+s3 = boto3.client("s3", **given)
+s3.create_bucket(Bucket="models")
+for name in ("config.json", "model.safetensors"):
+    s3.put_object(Bucket="models", Key="llm/" + name, Body=b"{}")
+iam = boto3.client("iam", **given)
+iam.create_user(UserName="reader")
+allow = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+iam.put_user_policy(UserName="reader", PolicyName="p", PolicyDocument=policy)
+key = iam.create_access_key(UserName="reader")["AccessKey"]
+settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
+print("made the key", key["AccessKeyId"], key["SecretAccessKey"], flush=True)
+time.sleep(3600)
+"""
+
+
+@pytest.fixture(scope="module")
+def bucket(cluster: Cluster) -> Iterator[str]:
+    """The address of an S3 server in the cluster, whose keys are in the Secret `bucket-keys`."""
+    container = {"name": "s3", "image": IMAGE, "command": ["python", "-c", S3_SERVER]}
+    labels = {"name": "s3", "namespace": "default", "labels": {"app": "s3"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": labels, "spec": {"containers": [container]}}
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": labels,
+        "spec": {"selector": {"app": "s3"}, "ports": [{"port": 5000}]},
+    }
+    cluster.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": [pod, service]}))
+    try:
+        said = cluster.wait(
+            "the S3 server is ready",
+            lambda: [
+                line.split()[-2:]
+                for line in cluster.kubectl("logs", "s3", check=False).splitlines()
+                if line.startswith("made the key")
+            ],
+        )
+        keys = dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), said[0], strict=True))
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "bucket-keys"},
+            "stringData": keys,
+        }
+        cluster.apply(secret)
+        yield "s3:5000"
+    finally:
+        cluster.kubectl("delete", "pod/s3", "service/s3", "secret/bucket-keys", "--ignore-not-found", "--now")
+
+
 def pod_of(cluster: Cluster, name: str) -> dict[str, Any]:
     (pod,) = cluster.get("pods", selector=f"serving.kserve.io/inferenceservice={name}")["items"]
     found: dict[str, Any] = pod
@@ -148,6 +208,30 @@ def test_a_folder_of_this_machine_and_a_model_of_the_hub(cluster: Cluster, folde
     assert state["model"]["id"] == f"hf://{MODEL}"
     assert len(state["model"]["revision"]) == 40
     assert state["phases"]["Fetching"] >= 0
+
+
+def with_keys(isvc: dict[str, Any], endpoint: str, secret: str) -> dict[str, Any]:
+    isvc["metadata"]["annotations"] = {
+        "serving.kserve.io/storageSecretName": secret,
+        "serving.kserve.io/s3-endpoint": endpoint,
+        "serving.kserve.io/s3-usehttps": "0",
+    }
+    return isvc
+
+
+def test_a_bucket_with_the_secret_that_the_annotation_names(cluster: Cluster, bucket: str) -> None:
+    cluster.apply(with_keys(stored("own", "s3://models/llm", "--backend=echo"), bucket, "bucket-keys"))
+    cluster.apply(with_keys(custom_image("image", "s3://models/llm"), bucket, "bucket-keys"))
+    cluster.apply(with_keys(stored("nokeys", "s3://models/llm", "--backend=echo"), bucket, "no-such-secret"))
+    denied = with_keys(custom_image("denied", "s3://models/llm"), bucket, "bucket-keys")
+    denied["spec"]["predictor"]["model"]["env"] = [{"name": "AWS_SECRET_ACCESS_KEY", "value": "wrong"}]
+    cluster.apply(denied)
+    for name in ("own", "image"):
+        cluster.wait_ready(name, timeout=60)
+    cluster.wait_reason("nokeys", "CreateContainerConfigError", "no-such-secret", timeout=60)
+    cluster.wait_reason("denied", "AccessDenied", "SignatureDoesNotMatch", timeout=60)
+    serving = pod_of(cluster, "image")["spec"]["containers"][0]
+    assert not [each for each in serving["env"] if each["name"].startswith("AWS_")]
 
 
 def test_what_cannot_be_fetched_says_why(cluster: Cluster, claim: str) -> None:
