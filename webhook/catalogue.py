@@ -31,10 +31,12 @@ class Catalogue:
         self._on_size = on_size
         self._by_namespace: dict[str, dict[str, ServingRuntime]] = defaultdict(dict)
         self._unreadable: set[Key] = set()
+        self._usable: dict[str, tuple[ServingRuntime, ...]] = {}  # by namespace, until something changes
         self._news = asyncio.Event()
 
     def changed(self, old: Object | None, new: Object | None) -> None:
         """An informer's `on_change`. Cluster-scoped runtimes have no namespace, so kinds cannot collide."""
+        self._usable.clear()
         if new is not None:
             self._put(new)
         elif old is not None:
@@ -44,10 +46,14 @@ class Catalogue:
         self._news = asyncio.Event()
 
     def usable_in(self, namespace: str) -> tuple[ServingRuntime, ...]:
-        """The runtimes that an InferenceService of this namespace can have: its own and the cluster's."""
-        cluster = self._by_namespace.get("", {})
-        own = self._by_namespace.get(namespace, {}) if namespace else {}
-        return (*own.values(), *cluster.values())
+        """The runtimes that an InferenceService of this namespace can have: its own and the cluster's.
+
+        In the order of their names, so that messages that list them are the same from every replica.
+        """
+        if namespace not in self._usable:
+            found = [self._by_namespace.get(each, {}) for each in dict.fromkeys((namespace, ""))]
+            self._usable[namespace] = tuple(runtimes[name] for runtimes in found for name in sorted(runtimes))
+        return self._usable[namespace]
 
     async def other_than(self, known: Sequence[ServingRuntime], namespace: str) -> None:
         """Return once the namespace can have other runtimes than those `known`."""

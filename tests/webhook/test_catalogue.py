@@ -21,6 +21,7 @@ def test_a_namespace_has_its_own_runtimes_and_the_clusters() -> None:
     assert names(catalogue, "a") == {cluster, ("namespaced", "own")}
     assert names(catalogue, "b") == {cluster, ("namespaced", "own"), ("namespaced", "more")}
     assert names(catalogue, "c") == names(catalogue, "") == {cluster}
+    assert [each.name for each in catalogue.usable_in("b")] == ["more", "own", cluster[1]], "by name"
     catalogue.changed(own, None)
     catalogue.changed(shared, None)
     assert names(catalogue, "a") == set()
