@@ -30,6 +30,7 @@ _PLACEHOLDER = re.compile(
 # What looks like a placeholder and is none. Rendering leaves it as it is, since some chat templates are
 # written in Go's language ("{{ .System }}"); a runtime that holds it gets a warning.
 _SUSPECT = re.compile(r"\{\{-?\s*\.[A-Z][^{}]*\}\}")
+_Steps = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -56,32 +57,34 @@ def replace(tree: Any, values: Values, path: str, problems: list[FieldProblem]) 
     `path` is where the tree stands in the pod. A missing label or annotation is a problem of the
     InferenceService's metadata: that is what to change.
     """
-    if isinstance(tree, str):
-        return _fill(tree, values, path, problems)
-    if isinstance(tree, dict):
-        return {key: replace(value, values, child(path, str(key)), problems) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [replace(value, values, child(path, n), problems) for n, value in enumerate(tree)]
-    return tree
+
+    def walk(tree: Any, steps: _Steps) -> Any:
+        if isinstance(tree, str):
+            return _fill(tree, values, child(path, *steps), problems) if "{{" in tree else tree
+        if isinstance(tree, dict):
+            return {key: walk(value, (*steps, str(key))) for key, value in tree.items()}
+        if isinstance(tree, list):
+            return [walk(value, (*steps, number)) for number, value in enumerate(tree)]
+        return tree
+
+    return walk(tree, ())
 
 
 def references(tree: Any) -> set[Reference]:
     """All placeholders in the strings of a JSON tree."""
-    texts = (text for _, text in _strings_with_paths(tree, ""))
+    texts = (text for _, text in _with_braces(tree, ()))
     return {_reference(match) for text in texts for match in _PLACEHOLDER.finditer(text)}
 
 
 def suspects(tree: Any, path: str) -> Iterator[tuple[str, str]]:
     """Path and text of what looks like a placeholder and is none."""
-    for where, text in _strings_with_paths(tree, path):
+    for steps, text in _with_braces(tree, ()):
         for match in _SUSPECT.finditer(text):
             if not _PLACEHOLDER.fullmatch(match.group()):
-                yield where, match.group()
+                yield child(path, *steps), match.group()
 
 
 def _fill(text: str, values: Values, path: str, problems: list[FieldProblem]) -> str:
-    if "{{" not in text:
-        return text
     literal = is_expanded(path)
     filled, place = "", 0
     for match in _PLACEHOLDER.finditer(text):
@@ -111,12 +114,14 @@ def _reference(match: re.Match[str]) -> Reference:
     return Reference(match["map"] or match["indexed"], match["plain"] or match["quoted"] or match["key"])
 
 
-def _strings_with_paths(tree: Any, path: str) -> Iterator[tuple[str, str]]:
+def _with_braces(tree: Any, steps: _Steps) -> Iterator[tuple[_Steps, str]]:
+    """The strings that may hold a placeholder: few, so that paths are put into words for these alone."""
     if isinstance(tree, str):
-        yield path, tree
+        if "{{" in tree:
+            yield steps, tree
     elif isinstance(tree, dict):
         for key, value in tree.items():
-            yield from _strings_with_paths(value, child(path, str(key)))
+            yield from _with_braces(value, (*steps, str(key)))
     elif isinstance(tree, list):
         for number, value in enumerate(tree):
-            yield from _strings_with_paths(value, child(path, number))
+            yield from _with_braces(value, (*steps, number))
