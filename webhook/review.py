@@ -1,4 +1,4 @@
-"""AdmissionReview in, answer out: `stoker.serving.admission.validate`, asked before an object is stored.
+"""A review and the verdict on it: `stoker.serving.admission.validate`, asked before an object is stored.
 
 Pure. The wire format is admission.k8s.io/v1. What can go wrong ends in one of three ways:
 
@@ -33,8 +33,6 @@ INFERENCE_SERVICES = "inferenceservices"
 RUNTIMES = "servingruntimes"
 CLUSTER_RUNTIMES = "clusterservingruntimes"
 
-# An object may hold as many mistakes as fit into 8 MiB, but the refusal goes into a terminal.
-MAX_LISTED = 200
 MAX_LINE = 1024
 _MOST_USERS = 8
 # Fields of which the cluster's runtimes decide whether they are right.
@@ -101,17 +99,23 @@ class Judgement:
         return any(problem.field.endswith(_DECIDED_BY_RUNTIMES) for problem in self.problems)
 
 
+def one_line(text: str) -> str:
+    """On one line, and not endless: values that users wrote are part of messages."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…"
+
+
 def parse_review(body: bytes) -> Review:
     """The request in an AdmissionReview. Raises MalformedReview for anything else."""
     try:
         document = json.loads(body, parse_constant=_no_such_number)
     except (ValueError, RecursionError) as fault:
-        raise MalformedReview(400, "BadRequest", f"the body is no JSON: {_line(str(fault))}") from None
+        raise MalformedReview(400, "BadRequest", f"the body is no JSON: {one_line(str(fault))}") from None
     if not isinstance(document, dict):
         raise _bad("the body must be a JSON object")
     if document.get("kind") != KIND or document.get("apiVersion") != API_VERSION:
         said = f"{document.get('apiVersion')} {document.get('kind')}"
-        raise _bad(f"the body must be an {API_VERSION} {KIND}, not {_line(said)}")
+        raise _bad(f"the body must be an {API_VERSION} {KIND}, not {one_line(said)}")
     request = document.get("request")
     if not isinstance(request, dict):
         raise _bad("the review has no request")
@@ -150,7 +154,7 @@ def judge(review: Review, rules: Rules) -> Judgement:
     except Exception as fault:  # see the module's text
         return unjudged(f"a rule failed ({type(fault).__name__})", fault)
     if verdict is None:
-        return Judgement(warnings=(f"Stoker's webhook has no rules for {_line(review.resource)}",))
+        return Judgement(warnings=(f"Stoker's webhook has no rules for {one_line(review.resource)}",))
     return Judgement(verdict.problems, verdict.warnings)
 
 
@@ -158,30 +162,6 @@ def unjudged(why: str, fault: Exception) -> Judgement:
     """Allowed without having been judged, and says so."""
     warning = f"not checked by Stoker's webhook: {why}; the controller checks it and reports in its status"
     return Judgement(warnings=(warning,), fault=fault)
-
-
-def answer(review: Review, judgement: Judgement) -> Object:
-    """The AdmissionReview to send back."""
-    response: Object = {"uid": review.uid, "allowed": judgement.allowed}
-    if judgement.problems:
-        response["status"] = _refusal(review, judgement.problems)
-    if judgement.warnings:
-        # They become HTTP headers: a line break would lose them.
-        response["warnings"] = [_line(warning) for warning in judgement.warnings[:MAX_LISTED]]
-    return {"apiVersion": API_VERSION, "kind": KIND, "response": response}
-
-
-def status(code: int, reason: str, message: str) -> Object:
-    """A metav1.Status of failure: what the API server shows of an answer that is no review."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Status",
-        "metadata": {},
-        "status": "Failure",
-        "message": message,
-        "reason": reason,
-        "code": code,
-    }
 
 
 def _is_judged(review: Review) -> bool:
@@ -192,12 +172,12 @@ def _is_judged(review: Review) -> bool:
     """
     if review.operation not in ("CREATE", "UPDATE") or review.subresource or review.object is None:
         return False
-    metadata = _metadata(review.object)
+    metadata = metadata_of(review.object)
     if metadata.get("deletionTimestamp"):
         return False
     if review.old is None:
         return True
-    before = _metadata(review.old)
+    before = metadata_of(review.old)
     return review.object.get("spec") != review.old.get("spec") or any(
         (metadata.get(name) or {}) != (before.get(name) or {}) for name in ("labels", "annotations")
     )
@@ -251,34 +231,6 @@ def _used(review: Review, rules: Rules) -> str:
     return f"{review.kind} {review.name} is used by {shown}" + (f" and {more} more" if more > 0 else "")
 
 
-def _refusal(review: Review, problems: Sequence[FieldProblem]) -> Object:
-    listed = problems[:MAX_LISTED]
-    lines = [_line(str(problem)) for problem in listed]
-    if len(problems) > len(listed):
-        lines.append(f"and {len(problems) - len(listed)} more")
-    causes = [
-        {"reason": problem.reason, "message": _line(problem.message), "field": problem.field}
-        for problem in listed
-    ]
-    # 422 as the API server answers for its own kinds. 403 would say that the asker lacks a right: it is
-    # for policies, and none of today's rules is one.
-    refused = status(422, "Invalid", "\n".join(lines))
-    return refused | {
-        "details": {
-            "name": review.name or str(_metadata(review.object or {}).get("name") or ""),
-            "group": review.group,
-            "kind": review.kind,
-            "causes": causes,
-        }
-    }
-
-
-def _line(text: str) -> str:
-    """On one line, and not endless: values that users wrote are part of messages."""
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…"
-
-
 def _no_such_number(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
@@ -287,7 +239,8 @@ def _bad(message: str) -> MalformedReview:
     return MalformedReview(400, "BadRequest", message)
 
 
-def _metadata(obj: Object) -> Object:
+def metadata_of(obj: Object) -> Object:
+    """An object's metadata; empty where that is no object."""
     metadata = obj.get("metadata")
     return metadata if isinstance(metadata, dict) else {}
 

@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from webhook.answers import answer, status
 from webhook.metrics import Metrics
 from webhook.registration import PATH
 from webhook.review import (
@@ -27,10 +28,8 @@ from webhook.review import (
     Object,
     Review,
     Rules,
-    answer,
     judge,
     parse_review,
-    status,
     unjudged,
 )
 

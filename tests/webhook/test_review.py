@@ -24,7 +24,8 @@ from tests.webhook.objects import (
     review,
 )
 from webhook import review as module
-from webhook.review import MalformedReview, Rules, answer, judge, parse_review
+from webhook.answers import MAX_LISTED, answer
+from webhook.review import MAX_LINE, MalformedReview, Rules, judge, parse_review
 
 RULES = Rules(Settings(), [parse_runtime(cluster_runtime())], load_args_schemas(ARGS_SCHEMAS))
 
@@ -145,10 +146,10 @@ def test_answers_fit_into_a_terminal_and_a_header(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "validate_inference_service", lambda *_, **__: verdict)
     response = asked(review(inference_service()))
     lines = response["status"]["message"].splitlines()
-    assert len(lines) == module.MAX_LISTED + 1
+    assert len(lines) == MAX_LISTED + 1
     assert lines[-1] == "and 800 more"
-    assert max(map(len, lines)) == module.MAX_LINE
-    assert len(response["status"]["details"]["causes"]) == module.MAX_LISTED
+    assert max(map(len, lines)) == MAX_LINE
+    assert len(response["status"]["details"]["causes"]) == MAX_LISTED
     assert response["warnings"] == ["one two"]
 
 
