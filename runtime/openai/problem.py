@@ -35,8 +35,9 @@ class ApiProblem(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
-        self.param = param
+        # Both may quote the client, whose JSON can spell what no UTF-8 can say.
+        self.message = message.encode(errors="replace").decode()
+        self.param = param.encode(errors="replace").decode() if param is not None else None
         self.code = code
         self.headers = dict(headers or {})
 

@@ -100,6 +100,8 @@ async def _answer(request: web.Request, handler: Handler, service: Service) -> w
         if cut is None:
             raise
         return problem_response(cut)
+    except ConnectionError:  # the client left while its body was read
+        raise
     except Exception as error:
         return problem_response(_problem(request, error, service))
 

@@ -1,4 +1,4 @@
-"""Every limit at its value and one beyond: the first passes, the second is refused before the engine sees it."""
+"""Every limit at its value and one beyond: the one passes, the other is refused before the engine sees it."""
 
 from __future__ import annotations
 
@@ -78,8 +78,9 @@ SHAPES: list[tuple[str, int, str, Any, Any, str | None]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("flag", "value", "path", "good", "bad", "param"), SHAPES)
-async def test_shapes(flag: str, value: int, path: str, good: Any, bad: Any, param: str | None) -> None:
+@pytest.mark.parametrize("row", SHAPES, ids=lambda row: f"{row[0]}-{row[2].rsplit('/')[-1]}")
+async def test_shapes(row: tuple[str, int, str, Any, Any, str | None]) -> None:
+    flag, value, path, good, bad, param = row
     engine = ScriptedEngine("y")
     async with serve(f"--{flag}={value}", engine=engine) as server:
         status, answer = await server.post(path, good)
