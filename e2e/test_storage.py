@@ -164,9 +164,11 @@ def pod_of(cluster: Cluster, name: str) -> dict[str, Any]:
     return found
 
 
-def test_a_model_on_a_volume_and_one_fetched_for_an_image_of_ones_own(cluster: Cluster, claim: str) -> None:
+def test_models_from_a_volume_a_folder_and_the_hub(cluster: Cluster, claim: str, folder: Path) -> None:
     cluster.apply(stored("mounted", f"pvc://{claim}/smollm2", "--backend=huggingface"))
     cluster.apply(custom_image("fetched", f"hf://{MODEL}"))
+    cluster.apply(stored("folder", f"file://{folder}/smollm2", "--backend=echo"))
+    cluster.apply(stored("hub", f"hf://{MODEL}", "--backend=echo"))
 
     cluster.wait_ready("fetched", timeout=60)
     listed = cluster.run("curl", "-fsS", "-H", "Host: fetched.default.example.com", f"{cluster.ingress}/")
@@ -179,6 +181,17 @@ def test_a_model_on_a_volume_and_one_fetched_for_an_image_of_ones_own(cluster: C
     assert starting["securityContext"]["runAsNonRoot"] is True
     log = cluster.kubectl("logs", pod["metadata"]["name"], "-c", "storage-initializer")
     assert '"event": "fetched"' in log
+
+    for name in ("folder", "hub"):
+        cluster.wait_ready(name, timeout=60)
+    state = json.loads(
+        cluster.run(
+            "curl", "-fsS", "-H", "Host: hub.default.example.com", f"{cluster.ingress}/stoker/v1/state"
+        )
+    )
+    assert state["model"]["id"] == f"hf://{MODEL}"
+    assert len(state["model"]["revision"]) == 40
+    assert state["phases"]["Fetching"] >= 0
 
     isvc = cluster.wait_ready("mounted", timeout=90)
     assert isvc["status"]["summary"]["model"] == f"pvc://{claim}/smollm2"
@@ -193,21 +206,6 @@ def test_a_model_on_a_volume_and_one_fetched_for_an_image_of_ones_own(cluster: C
         "readOnly": True,
         "subPath": "smollm2",
     } in mounts
-
-
-def test_a_folder_of_this_machine_and_a_model_of_the_hub(cluster: Cluster, folder: Path) -> None:
-    cluster.apply(stored("folder", f"file://{folder}/smollm2", "--backend=echo"))
-    cluster.apply(stored("hub", f"hf://{MODEL}", "--backend=echo"))
-    for name in ("folder", "hub"):
-        cluster.wait_ready(name, timeout=60)
-    state = json.loads(
-        cluster.run(
-            "curl", "-fsS", "-H", "Host: hub.default.example.com", f"{cluster.ingress}/stoker/v1/state"
-        )
-    )
-    assert state["model"]["id"] == f"hf://{MODEL}"
-    assert len(state["model"]["revision"]) == 40
-    assert state["phases"]["Fetching"] >= 0
 
 
 def with_keys(isvc: dict[str, Any], endpoint: str, secret: str) -> dict[str, Any]:
