@@ -96,23 +96,31 @@ hook = st.just({"exec": {"command": ["true"]}})
 container = {
     "args": st.lists(
         st.sampled_from(
-            ["--model_id=a", "--dtype=auto", "--drain_seconds=9", "--enforce-eager", "--no-enforce-eager"]
+            ["--dtype=auto", "--drain_seconds=9", "--enforce-eager", "--no-enforce-eager"],
         ),
-        max_size=4,
+        max_size=3,
+    ).map(lambda flags: ["--model_id=a", *flags]),
+    "env": st.lists(
+        st.builds(lambda name, value: {"name": name, "value": value}, short, short),
+        max_size=2,
+        unique_by=lambda each: each["name"],
     ),
-    "env": st.lists(st.builds(lambda name, value: {"name": name, "value": value}, short, short), max_size=2),
     "image": st.sampled_from(["a", "a:1", "a@sha256:1"]),
     "ports": st.lists(st.builds(lambda number: {"containerPort": number}, st.integers(1, 65535)), max_size=2),
-    "resources": st.fixed_dictionaries({}, optional={"limits": cpu, "requests": cpu}),
+    "resources": cpu.map(lambda amounts: {"limits": amounts, "requests": dict(amounts)}),
     "startupProbe": probe,
     "readinessProbe": probe,
     "lifecycle": st.fixed_dictionaries({}, optional={"preStop": hook, "postStart": hook}),
     "securityContext": st.fixed_dictionaries(
         {}, optional={"runAsUser": st.integers(1, 2), "privileged": st.just(False)}
     ),
-    "volumeMounts": st.lists(st.builds(lambda path: {"name": "home", "mountPath": path}, short), max_size=2),
+    "volumeMounts": st.lists(
+        st.builds(lambda path: {"name": "home", "mountPath": path}, short),
+        max_size=2,
+        unique_by=lambda each: each["mountPath"],
+    ),
     "command": st.lists(short, max_size=2),
-    "terminationMessagePath": st.one_of(short, short, short, anything),
+    "terminationMessagePath": st.one_of(*[short] * 9, anything),
 }
 pod = {
     "minReplicas": st.integers(0, 2),
@@ -122,18 +130,29 @@ pod = {
     "annotations": st.dictionaries(short, short, max_size=2),
     "nodeSelector": st.dictionaries(short, short, max_size=2),
     "tolerations": st.just([{"operator": "Exists"}]),
-    "volumes": st.just([{"name": "home", "emptyDir": {}}]),
     "securityContext": st.fixed_dictionaries({}, optional={"runAsUser": st.integers(1, 2)}),
     "terminationGracePeriodSeconds": st.integers(0, 99),
-    "initContainers": st.lists(st.fixed_dictionaries({"name": short}, optional=container), max_size=1),
-    "affinity": st.one_of(st.just({}), st.just({"nodeAffinity": {}}), anything),
+    "initContainers": st.lists(
+        st.fixed_dictionaries(
+            {"name": short, "image": container["image"]},
+            optional={name: container[name] for name in ("args", "env", "volumeMounts", "command")},
+        ),
+        max_size=1,
+    ),
+    "affinity": st.one_of(*[st.just({"nodeAffinity": {}})] * 9, anything),
 }
-named = st.fixed_dictionaries({"modelFormat": st.just({"name": "huggingface"})}, optional=container)
-imaged = {"name": short, "image": container.pop("image")}
+always = {"volumes": st.just([{"name": "home", "emptyDir": {}}])}
+images = container.pop("image")
+others = {name: each for name, each in container.items() if name != "args"}
+named = st.fixed_dictionaries(
+    {"modelFormat": st.just({"name": "huggingface"}), "args": container["args"]},
+    optional=others | {"image": images},
+)
+imaged = {"name": short, "image": images}
 own = st.lists(st.fixed_dictionaries(imaged, optional=container), min_size=1, max_size=1)
 likely = st.one_of(
-    st.fixed_dictionaries({"model": named}, optional=pod),
-    st.fixed_dictionaries({"containers": own}, optional=pod),
+    st.fixed_dictionaries(always | {"model": named}, optional=pod),
+    st.fixed_dictionaries(always | {"containers": own}, optional=pod),
 )
 predictors = st.one_of(likely, likely, likely, wild, st.dictionaries(field_names, anything, max_size=5))
 
