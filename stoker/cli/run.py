@@ -100,7 +100,7 @@ def host_process(
     isvc: Object, runtimes: list[Object], port: int | None, environ: Mapping[str, str]
 ) -> HostProcess:
     """Validate, select, render, and turn the model's container into a process. Raises Invalid, NoRuntime."""
-    settings = Settings(file_uris=True)  # the folder is this machine's own
+    settings = Settings(file_uris=True, security="trusted")  # folder, code and flags are of one's own machine
     problems = [problem for runtime in runtimes for problem in validate_runtime(runtime, None).problems]
     if problems:
         raise Invalid(*problems)

@@ -85,9 +85,10 @@ def install(kubectl: Kubectl, documents: Sequence[Document]) -> list[str]:
 
 
 def only_definitions(documents: Sequence[Document]) -> list[Document]:
-    """What the control plane alone gets: the API and the runtimes, no Deployments."""
+    """What the control plane alone gets: the API with its admission policy, and the runtimes; no Deployments."""
     definitions, ours, others = in_order(documents)
-    return definitions + ours + [each for each in others if each["kind"] == "ConfigMap"]
+    kept = ("ConfigMap", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    return definitions + ours + [each for each in others if each["kind"] in kept]
 
 
 def restart(kubectl: Kubectl, timeout: float = 180.0) -> list[str]:
