@@ -85,7 +85,7 @@ def install(kubectl: Kubectl, documents: Sequence[Document]) -> list[str]:
 
 
 def only_definitions(documents: Sequence[Document]) -> list[Document]:
-    """What the control plane alone gets: the API with its admission policy, and the runtimes; no Deployments."""
+    """What the control plane alone gets: the API with its policy, and the runtimes; no Deployments."""
     definitions, ours, others = in_order(documents)
     kept = ("ConfigMap", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
     return definitions + ours + [each for each in others if each["kind"] in kept]

@@ -96,7 +96,8 @@ class _PlainComponents:
         self._states: dict[str, tuple[str, str]] = {}
 
     def show(self, name: str, state: str, detail: str = "") -> None:
-        detail = "; ".join(line.strip() for line in detail.splitlines() if line.strip())  # one event, one line
+        # One event, one line.
+        detail = "; ".join(line.strip() for line in detail.splitlines() if line.strip())
         if self._states.get(name) == (state, detail):
             return
         self._states[name] = (state, detail)
