@@ -9,17 +9,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from stoker.kube.client import ApiError
-from stoker.kube.resource import DEPLOYMENTS, Key, Resource
+from stoker.kube.resource import (
+    DEPLOYMENTS,
+    NAMESPACES,
+    VALIDATING_WEBHOOK_CONFIGURATIONS,
+    Key,
+    Resource,
+)
 from stoker.local.control_plane import ApiServer
+from tests.admission.table import security
 from tests.webhook.objects import Object, cluster_runtime, inference_service, namespaced_runtime
 from tests.webhook.program import CLUSTER_RUNTIMES, INFERENCE_SERVICES, Cluster, cluster, eventually
 from tests.webhook.service import Service
 from webhook.catalogue import SERVING_RUNTIMES
+from webhook.registration import NAME
 
 pytestmark = pytest.mark.apiserver
 
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+POLICIES, POLICY_BINDINGS = (
+    Resource("admissionregistration.k8s.io", "v1", plural, kind, namespaced=False)
+    for plural, kind in (
+        ("validatingadmissionpolicies", "ValidatingAdmissionPolicy"),
+        ("validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding"),
+    )
+)
+RESOURCES = {each.kind: each for each in (INFERENCE_SERVICES, SERVING_RUNTIMES, CLUSTER_RUNTIMES)}
 FINALIZER = "stoker.dev/test"
 OBJECTS: list[tuple[Resource, Object]] = [
     (CLUSTER_RUNTIMES, cluster_runtime() | {"metadata": {"name": "outage"}}),
@@ -57,6 +75,7 @@ async def test_status_finalizers_and_deletion_need_no_webhook(killed: Cluster) -
         await finalizers_come_and_go(killed, resource)
         await it_is_deleted_and_loses_its_finalizers(killed, resource)
     await pods_owe_it_nothing(killed)
+    await without_the_registration_the_policy_still_refuses(killed)
 
 
 async def what_must_be_judged_waits(made: Cluster) -> None:
@@ -68,6 +87,49 @@ async def what_must_be_judged_waits(made: Cluster) -> None:
             change = {"spec": {"predictor": {"minReplicas": 3}}}
         with pytest.raises(ApiError, match="failed calling webhook"):
             await made.client.merge_patch(resource, key(resource), change)
+
+
+async def without_the_registration_the_policy_still_refuses(made: Cluster) -> None:
+    """The way out of an outage, and what it costs: rules, and none of those that keep tenants apart."""
+    namespace = security.ROWS[0][4]["metadata"]["namespace"]
+    await made.client.apply(NAMESPACES, {"metadata": {"name": namespace}})
+    policy, binding = (
+        yaml.safe_load((MANIFESTS / "policy" / f"{name}.yaml").read_text()) for name in ("policy", "binding")
+    )
+    # Other tests of the session share the API server: here only.
+    only = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [namespace]}
+    binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"].append(only)
+    try:
+        await made.client.apply(POLICIES, policy)
+        await made.client.apply(POLICY_BINDINGS, binding)
+        await made.client.delete(VALIDATING_WEBHOOK_CONFIGURATIONS, Key("", NAME))
+        good = security.ROWS[0][5]
+        await eventually(lambda: stored(made, good), "the webhook is still asked", seconds=10)
+        await eventually(lambda: refused_by_policy(made, security.ROWS[0][4]), "no policy", seconds=10)
+        for name, *_, bad, good in security.ROWS:
+            assert await refused_by_policy(made, bad), name
+            assert await stored(made, good), name
+    finally:
+        await made.client.delete(POLICY_BINDINGS, Key("", binding["metadata"]["name"]))
+        await made.client.delete(POLICIES, Key("", policy["metadata"]["name"]))
+
+
+async def stored(made: Cluster, obj: Object) -> bool:
+    try:
+        await made.client.create(RESOURCES[obj["kind"]], obj, dry_run=True)
+    except ApiError as error:
+        if "webhook" in error.message:
+            return False
+        raise
+    return True
+
+
+async def refused_by_policy(made: Cluster, bad: Object) -> bool:
+    try:
+        await made.client.create(RESOURCES[bad["kind"]], bad, dry_run=True)
+    except ApiError as error:
+        return "ValidatingAdmissionPolicy" in error.message
+    return False
 
 
 async def status_is_written(made: Cluster, resource: Resource, obj: Object) -> None:
