@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from runtime.failures import Failure, Reason
 from runtime.flags import recorded
+from runtime.flags.kinds import length
 from runtime.flags.parse import parse
 from runtime.flags.schema import schema
-from runtime.flags.kinds import length
 from runtime.flags.table import FLAGS
 
 _SCHEMA = Path(__file__).parents[2] / "manifests/runtimes/args-schema/runtime-0.1.0.json"
@@ -154,3 +154,29 @@ def test_the_record_is_that_of_the_installed_vllm() -> None:
     from runtime.flags.schema import installed_properties
 
     assert recorded.load().properties == json.loads(json.dumps(installed_properties()))
+
+
+def test_kserves_flags_are_taken_with_what_they_can_mean_here() -> None:
+    settings = parse(
+        ["--backend=echo", "--workers=1", "--enable_grpc=false", "--enable-docs-url", "False",
+         "--no-enable_grpc", "--max_threads=4", "--grpc_port", "8081", "--event-loop=uvloop", "--timeout-keep-alive=65",
+         "--max_length=128", "--return_probabilities=false", "--protocol=v2"]
+    )  # fmt: skip
+    assert (settings.timeout_keep_alive, settings.max_model_len) == (65, 128)
+    assert settings.without_effect == ("event_loop", "grpc_port", "max_threads", "protocol")
+
+
+def test_kserves_flags_that_would_be_ignored_are_refused_with_the_reason() -> None:
+    given = ("--workers=2", "--enable_grpc", "--enable_docs_url=true", "--workers=x")
+    found = problems("--backend=echo", *given)
+    assert [problem.split(":")[0] for problem in found] == [
+        "--workers=2", "--enable_grpc=true", "--enable_docs_url=true", "--workers=x",
+    ]  # fmt: skip
+    assert "minReplicas" in found[0]
+    assert "HTTP only" in found[1]
+
+
+@pytest.mark.parametrize("flag", ["--max_n=0", "--max_body_bytes=auto", "--request_seconds=-1", "--max_n=x"])
+def test_a_limit_is_a_number(flag: str) -> None:
+    (problem,) = problems("--backend=echo", flag)
+    assert problem.startswith(flag)

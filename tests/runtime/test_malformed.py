@@ -81,11 +81,11 @@ stop_token_ids logit_bias logprobs top_logprobs seed echo presence_penalty frequ
 repetition_penalty min_tokens ignore_eos stream_options response_format tools tool_choice
 parallel_tool_calls best_of suffix user input tokens dimensions encoding_format metadata
 return_token_strs unknown
-""".split()
+""".split()  # noqa: SIM905
 KEYS = """
 role content type text function name parameters arguments schema json_schema properties items anyOf
 $ref enum strict tool_calls tool_call_id id 1 a include_usage
-""".split()
+""".split()  # noqa: SIM905
 WORDS = (
     "m user assistant tool text function json_schema json_object required auto object string float".split()
 )
