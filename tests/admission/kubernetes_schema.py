@@ -26,6 +26,12 @@ _INT_OR_STRING = {"type": ["integer", "string"]}
 _LEFT_OUT = {"ObjectMeta": {"type": "object"}}
 
 
+def read() -> dict[str, Any]:
+    """The file."""
+    found: dict[str, Any] = json.loads(FILE.read_text())
+    return found
+
+
 def asked(server: ApiServer) -> dict[str, Any]:
     """The OpenAPI document of the core group."""
     command = [str(building.kubectl(Progress())), f"--kubeconfig={server.kubeconfig}"]

@@ -87,7 +87,7 @@ def no_parents(value: str, path: str) -> Found:
 def at_least(obj: Mapping[str, Any], name: str, low: int, at: Place) -> Found:
     """A number that has a least value."""
     value = obj.get(name)
-    if value is not None and value < low:
+    if isinstance(value, int) and value < low:
         yield invalid(at.field(name).path, value, f"must be at least {low}")
 
 
