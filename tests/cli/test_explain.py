@@ -116,6 +116,8 @@ def test_a_name_on_a_cluster_is_explained_with_the_clusters_runtimes(
     kubectl("apply", "-f", "-", given={"apiVersion": "v1", "kind": "List", "items": [runtime, isvc]})
     options = ["-n", "explained", f"--kubeconfig={api_server.kubeconfig}"]
     done = CliRunner().invoke(explain_command, ["llm", *options])
+    # Controllers of other tests watch every namespace of this server.
+    kubectl("delete", "isvc/llm", "servingruntime/mine", "--namespace=explained")
     assert done.exit_code == 0, done.output
     assert "ServingRuntime mine: selected: of this namespace" in done.output
     missing = CliRunner().invoke(explain_command, ["nobody", *options])
