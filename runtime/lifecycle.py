@@ -7,11 +7,12 @@ import gc
 import importlib.util
 from contextlib import aclosing
 from pathlib import Path
+from typing import cast
 
 import structlog
 
 from runtime.background import in_thread
-from runtime.engines.base import Engine, ModelFiles, Sampling, Unsupported
+from runtime.engines.base import Embedder, Engine, ModelFiles, Sampling, Unsupported
 from runtime.failures import Failure, Reason, explain
 from runtime.flags.parse import bad_flags
 from runtime.flags.settings import Settings
@@ -148,8 +149,11 @@ class Lifecycle:
         return ModelFiles(path, tokenizer)
 
     async def _warm(self, engine: Engine) -> None:
-        """One real inference through the path that requests take."""
+        """One real inference through the path that requests take: a token, or an embedding."""
         prompt = self._service.facts.tokenizer.encode("Hello")
+        if self._service.facts.embeds:
+            await cast(Embedder, engine).embed("warm-up", [prompt])
+            return
         sampling = Sampling(max_tokens=2, temperature=0.0)
         async with aclosing(engine.generate("warm-up", prompt, sampling)) as deltas:
             async for _ in deltas:
@@ -172,6 +176,9 @@ def _wanted(settings: Settings) -> Wanted:
 
 
 def _vllm(settings: Settings, files: ModelFiles) -> Engine:
+    if settings.task == "text_embedding":
+        message = "embeddings are served with transformers"
+        raise Unsupported(BackendReason.TASK_UNSUPPORTED, message)
     if importlib.util.find_spec("vllm") is None:
         raise Unsupported(BackendReason.VLLM_NOT_INSTALLED, "vLLM is not installed in this image")
     from runtime.engines.vllm.engine import make_engine  # noqa: PLC0415 - imports vLLM, for seconds
@@ -182,6 +189,16 @@ def _vllm(settings: Settings, files: ModelFiles) -> Engine:
 def _transformers(settings: Settings, files: ModelFiles) -> Engine:
     if importlib.util.find_spec("transformers") is None or importlib.util.find_spec("torch") is None:
         raise Failure(Reason.BACKEND_UNAVAILABLE, "transformers and torch are not installed in this image.")
+    if settings.task == "text_embedding":
+        from runtime.engines.transformers.embedding import EmbeddingEngine  # noqa: PLC0415
+
+        return EmbeddingEngine(
+            files,
+            dtype=settings.dtype,
+            max_model_len=settings.max_model_len,
+            max_num_seqs=settings.max_num_seqs,
+            trust_remote_code=settings.trust_remote_code,
+        )
     from runtime.engines.transformers.engine import TransformersEngine  # noqa: PLC0415 - imported in its start
 
     return TransformersEngine(

@@ -45,6 +45,7 @@ class BackendReason(StrEnum):
     VLLM_NOT_INSTALLED = "VllmNotInstalled"
     ARCHITECTURE_UNSUPPORTED = "ArchitectureUnsupported"
     PLATFORM_UNSUPPORTED = "PlatformUnsupported"
+    TASK_UNSUPPORTED = "TaskUnsupported"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from runtime.flags.kinds import (
 from runtime.flags.kserve import KSERVE
 
 DTYPES = ("auto", "bfloat16", "float", "float16", "float32", "half")
-TASKS = ("text_generation",)
+TASKS = ("text_generation", "text_embedding")
 
 FLAGS: tuple[Flag, ...] = (
     Flag("model_name", TEXT, "Name of the model in requests. Default: the model id."),

@@ -32,8 +32,10 @@ class Tokenizer(Protocol):
     """What the OpenAI layer needs of a tokenizer. Thread-safe."""
 
     vocab_size: int
-    template: str | None
-    """The chat template's text, None where the model has none: it shows which tools' form the model knows."""
+
+    @property
+    def template(self) -> str | None:
+        """The chat template's text, None where the model has none: it shows the tools' form it knows."""
 
     def encode(self, text: str) -> list[int]:
         """A completion's prompt: with the tokenizer's special tokens."""
