@@ -111,6 +111,8 @@ s3 = boto3.client("s3", **given)
 s3.create_bucket(Bucket="models")
 for name in ("config.json", "model.safetensors"):
     s3.put_object(Bucket="models", Key="llm/" + name, Body=b"{}")
+s3.put_object(Bucket="models", Key="big/model.safetensors", Body=bytes(8_000_000))
+s3.put_object(Bucket="models", Key="big/config.json", Body=b"{}")
 iam = boto3.client("iam", **given)
 iam.create_user(UserName="reader")
 allow = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
@@ -224,8 +226,14 @@ def test_a_bucket_with_the_secret_that_the_annotation_names(cluster: Cluster, bu
     denied = with_keys(custom_image("denied", "s3://models/llm"), bucket, "bucket-keys")
     denied["spec"]["predictor"]["model"]["env"] = [{"name": "AWS_SECRET_ACCESS_KEY", "value": "wrong"}]
     cluster.apply(denied)
+    # The runtime's cache on a disk of 4 MiB, for 8 MB of weights.
+    small = with_keys(stored("small", "s3://models/big", "--backend=echo"), bucket, "bucket-keys")
+    disk = {"name": "home", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}
+    small["spec"]["predictor"]["volumes"] = [disk]
+    cluster.apply(small)
     for name in ("own", "image"):
         cluster.wait_ready(name, timeout=60)
+    cluster.wait_reason("small", "DiskFull", "has 4 MB free and 8 MB are still to be fetched", timeout=60)
     cluster.wait_reason("nokeys", "CreateContainerConfigError", "no-such-secret", timeout=60)
     cluster.wait_reason("denied", "AccessDenied", "SignatureDoesNotMatch", timeout=60)
     serving = pod_of(cluster, "image")["spec"]["containers"][0]

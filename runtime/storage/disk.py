@@ -13,7 +13,7 @@ from pathlib import Path
 from runtime.failures import Failure, Reason
 
 _HASH_BYTES = 4 << 20
-_SPARE_BYTES = 16 << 20  # left free beside the files
+_SPARE_BYTES = 1 << 20  # left free beside the files
 
 
 def disk_failure(error: OSError, place: Path) -> Failure:

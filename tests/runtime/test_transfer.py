@@ -20,6 +20,7 @@ from runtime.failures import Failure, Reason
 from runtime.storage import disk, partial
 from runtime.storage.directory import fetch_into
 from runtime.storage.files import Choice, Digest, RemoteFile, check_paths, choose
+from runtime.storage.http import from_start
 from runtime.storage.partial import PartialFile
 from runtime.storage.retry import Retrying, Transient
 from runtime.storage.transfer import Order, Transfer
@@ -180,8 +181,32 @@ def test_damaged_bytes_are_fetched_again_once(tmp_path: Path) -> None:
 
 def test_a_server_that_sends_more_than_asked_for_spoils_nothing(tmp_path: Path) -> None:
     source = Memory({"w": noise(2 * PIECE + 1)}, faults=["more"] * 3)
-    bring(source, tmp_path)
+    seen = bring(source, tmp_path)
     assert (tmp_path / "w").read_bytes() == source.contents["w"]
+    assert seen[-1] == (2 * PIECE + 1, 2 * PIECE + 1), "what nobody asked for is not counted"
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "got"),
+    [
+        (206, "bytes 4-9/10", b"abcdef"),
+        (206, "bytes 4-9/*", b"abcdef"),
+        (200, None, b"ef"),
+        (206, "bytes 0-5/10", None),
+        (206, "bytes 4-9/11", None),
+        (206, "nonsense", None),
+        (206, None, None),
+    ],
+)
+def test_an_answer_begins_where_it_was_asked_to(status: int, told: str | None, got: bytes | None) -> None:
+    def ask() -> bytes:
+        return b"".join(from_start([b"abc", b"def"], status, told, 4, 10))
+
+    if got is None:
+        with pytest.raises(Transient, match="asked for bytes from 4 of 10"):
+            ask()
+    else:
+        assert ask() == got
 
 
 def test_a_file_shorter_than_announced_ends_the_fetch(tmp_path: Path) -> None:
@@ -245,11 +270,11 @@ def test_a_disk_too_small_is_said_before_the_first_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Memory({"w": noise(900)})
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda place: SimpleNamespace(free=5_000_000))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda place: SimpleNamespace(free=400_000))
     with pytest.raises(Failure) as failure:
         bring(source, tmp_path)
     assert failure.value.reason is Reason.DISK_FULL
-    assert "has 5 MB free" in failure.value.message
+    assert "has 0 MB free" in failure.value.message
     assert source.reads == []
 
 
