@@ -152,6 +152,21 @@ def test_a_failed_selection_names_every_candidate_and_why() -> None:
         assert words in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("hugingface", '(did you mean "huggingface"?)'),
+        ("HuggingFace", '"huggingface"'),
+        ("pmml", "format pmml w"),
+    ],
+)
+def test_a_format_that_nobody_knows_comes_with_the_nearest_one(name: str, hint: str) -> None:
+    with pytest.raises(NoRuntime) as caught:
+        select_runtime(isvc(modelFormat={"name": name}), [cluster("a"), cluster("b", auto(name="onnx"))])
+    assert hint in caught.value.message
+    assert ("did you mean" in caught.value.detail) is (name != "pmml")
+
+
 def test_a_long_list_of_candidates_is_cut_in_the_message_only() -> None:
     with pytest.raises(NoRuntime, match="and 480 more") as caught:
         select_runtime(isvc(), [cluster(f"r{n}", auto(name="onnx")) for n in range(500)])

@@ -95,7 +95,8 @@ def _automatic(model: Model, usable: Sequence[ServingRuntime]) -> Selection:
     fitting = [each for each in usable if verdicts[id(each)] is None]
     if not fitting:
         considered = tuple(Candidate(each.name, each.scope, verdicts[id(each)] or "") for each in usable)
-        raise NoRuntime("NoSupportingRuntime", _none_fits(model, considered), considered, _wanted(model))
+        wanted = _wanted(model, usable)
+        raise NoRuntime("NoSupportingRuntime", _none_fits(wanted, considered), considered, wanted)
     first = min(fitting, key=lambda each: _order(model, each))
     return Selection(first, lambda: _rows(model, usable, verdicts, fitting))
 
@@ -119,16 +120,19 @@ def _rows(
     return tuple(rows)
 
 
-def _none_fits(model: Model, considered: Sequence[Candidate]) -> str:
+def _none_fits(wanted: str, considered: Sequence[Candidate]) -> str:
     if not considered:
-        return f"{_wanted(model)}: there is no ServingRuntime or ClusterServingRuntime at all"
+        return f"{wanted}: there is no ServingRuntime or ClusterServingRuntime at all"
     rows = "; ".join(str(each) for each in considered[:_MOST_SHOWN])
     more = len(considered) - _MOST_SHOWN
-    return f"{_wanted(model)}: {rows}" + (f"; and {more} more" if more > 0 else "")
+    return f"{wanted}: {rows}" + (f"; and {more} more" if more > 0 else "")
 
 
-def _wanted(model: Model) -> str:
-    return f"no runtime supports model format {model.format} with protocol {model.protocol}"
+def _wanted(model: Model, usable: Sequence[ServingRuntime]) -> str:
+    known = {each.name for runtime in usable for each in runtime.formats}
+    meant = None if model.format.name in known else nearest(model.format.name, known)
+    hint = f' (did you mean "{meant}"?)' if meant else ""
+    return f"no runtime supports model format {model.format}{hint} with protocol {model.protocol}"
 
 
 def _unfit(model: Model, runtime: ServingRuntime, *, automatic: bool) -> str | None:
