@@ -45,12 +45,13 @@ P50_MS, P99_MS = 3.0, 10.0
 
 @dataclass(frozen=True)
 class Figures:
-    """Milliseconds of each review or create, and the webhook's memory in MiB."""
+    """Milliseconds of each review or create; of the webhook MiB of memory and milliseconds of CPU a review."""
 
     webhook: list[float]
     whole: list[float]
     bare: list[float]
     memory: float
+    cpu: float
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -76,7 +77,7 @@ async def measure(arguments: argparse.Namespace, server: ApiServer, log: IO[byte
         before = await creates(client, arguments.creates)
         process = await asyncio.create_subprocess_exec(*webhook_command(server), cwd=ROOT, stderr=log)
         try:
-            webhook = await webhook_figures(client, process, arguments)
+            webhook, cpu = await webhook_figures(client, process, arguments)
             whole = await creates(client, arguments.creates)
             memory = resident(process.pid)
         finally:
@@ -84,7 +85,7 @@ async def measure(arguments: argparse.Namespace, server: ApiServer, log: IO[byte
             await process.wait()
         await unregistered(client)
         after = await creates(client, arguments.creates)
-    return Figures(webhook, whole, [*before, *after], memory)
+    return Figures(webhook, whole, [*before, *after], memory, cpu)
 
 
 def webhook_command(server: ApiServer) -> list[str]:
@@ -125,13 +126,21 @@ async def fill(client: Client, runtimes: int, services: int) -> None:
 
 async def webhook_figures(
     client: Client, process: asyncio.subprocess.Process, arguments: argparse.Namespace
-) -> list[float]:
-    """Milliseconds of each replayed review."""
+) -> tuple[list[float], float]:
+    """Milliseconds of each replayed review, and of the process's CPU for one."""
     url, bundle = await registered(client, process)
     host, port = url.removeprefix("https://").split("/")[0].split(":")
     context = ssl.create_default_context(cadata=bundle)
     await replay(host, int(port), context, arguments.rate, arguments.warmup)
-    return await replay(host, int(port), context, arguments.rate, arguments.seconds)
+    before = used(process.pid)
+    taken = await replay(host, int(port), context, arguments.rate, arguments.seconds)
+    return taken, (used(process.pid) - before) * 1000 / len(taken)
+
+
+def used(pid: int) -> float:
+    """Seconds of CPU that the process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid: int) -> float:
@@ -212,7 +221,8 @@ def report(arguments: argparse.Namespace, figures: Figures) -> int:
     cores = len(os.sched_getaffinity(0))
     print(
         f"{cores} cores, Python {platform.python_version()}, {arguments.runtimes} runtimes,"
-        f" {arguments.services} InferenceServices, webhook {figures.memory:.0f} MiB"
+        f" {arguments.services} InferenceServices; the webhook holds {figures.memory:.0f} MiB"
+        f" and needs {figures.cpu:.2f} ms of CPU for a review"
     )
     print(f"{'milliseconds':<44}{'count':>7}{'p50':>9}{'p99':>9}{'max':>9}")
     for name, taken in (
