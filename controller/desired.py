@@ -9,7 +9,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from controller.caches import View
-from controller.observation import StateOf, deployment_troubles, observe_revisions, pod_reports
+from controller.observation import (
+    SaidOf,
+    StateOf,
+    deployment_troubles,
+    first_start,
+    nothing_said,
+    observe_revisions,
+    pod_reports,
+)
 from controller.target import Target, find_target
 from stoker.kube.resource import (
     CONTROLLER_REVISIONS,
@@ -51,11 +59,13 @@ class Desired:
     hand_over: str = ""  # the words, where a hand-over begins now
 
 
-def desire(view: View, settings: Settings, state_of: StateOf, now: float) -> Desired:
+def desire(
+    view: View, settings: Settings, state_of: StateOf, now: float, said_of: SaidOf = nothing_said
+) -> Desired:
     """Everything wanted. `now`: seconds since the epoch."""
     isvc, problems = read_inference_service(view.obj)
     target = find_target(view, isvc, Invalid(*problems) if problems else None, settings)
-    reports = pod_reports(view, state_of)
+    reports = pod_reports(view, state_of, said_of)
     replicas = max(1, isvc.predictor.min_replicas)
     situation = Situation(
         name=isvc.name,
@@ -68,9 +78,10 @@ def desire(view: View, settings: Settings, state_of: StateOf, now: float) -> Des
         model=model_of(target.revision, isvc) if target.revision else "",
         observed=observe_revisions(view, target.stored, reports),
         reports=reports,
-        deployments=deployment_troubles(view, settings),
+        deployments=deployment_troubles(view),
         problem=target.problem,
         gateway_ready=view.gateway_ready,
+        cold_start=first_start(view, target.revision, state_of) if target.revision else None,
         before=view.obj.get("status") or {},
     )
     if problems or target.revision is None:

@@ -9,22 +9,32 @@ from typing import Any
 from controller.caches import View
 from stoker.kube.resource import DEPLOYMENTS, Object
 from stoker.serving import names
+from stoker.serving.rollouts.children import serving_containers
 from stoker.serving.rollouts.revisions import Revision
 from stoker.serving.rollouts.rollout import Observed
-from stoker.serving.settings import Settings
-from stoker.serving.status.pods import Report, is_terminating, observe, report
+from stoker.serving.status.cold_start import cold_start
+from stoker.serving.status.pod_events import Said
+from stoker.serving.status.pods import Report, is_ready, is_terminating, observe, report
+from stoker.serving.status.readiness import PROGRESS_DEADLINE
 from stoker.serving.status.trouble import Trouble
 
 StateOf = Callable[[Object], Object | None]
-"""The state document of a pod; None where it is unknown."""
+"""The state document of a pod; {} where its server has none; None where it is unknown."""
+SaidOf = Callable[[Object], Sequence[Said]]
+"""What a pod's events say; empty where they were not asked."""
 
 
-def pod_reports(view: View, state_of: StateOf) -> dict[str, list[Report]]:
+def nothing_said(_pod: Object) -> Sequence[Said]:
+    """Of a pod whose events nobody asked for."""
+    return ()
+
+
+def pod_reports(view: View, state_of: StateOf, said_of: SaidOf = nothing_said) -> dict[str, list[Report]]:
     """What each pod that is not under deletion says, by revision."""
     found: dict[str, list[Report]] = defaultdict(list)
     for pod in sorted(view.pods, key=lambda each: str(each["metadata"]["name"])):
         if not is_terminating(pod):
-            found[revision_of(pod)].append(report(pod, state_of(pod)))
+            found[revision_of(pod)].append(report(pod, state_of(pod), said_of(pod)))
     return dict(found)
 
 
@@ -48,9 +58,20 @@ def observe_revisions(
     }
 
 
-def deployment_troubles(view: View, settings: Settings) -> dict[str, Trouble]:
+def first_start(view: View, revision: Revision, state_of: StateOf) -> Object | None:
+    """The cold start of the pod of a revision that was made first, once it is ready and was asked."""
+    pods = [pod for pod in view.pods if revision_of(pod) == revision.name and is_ready(pod)]
+    first = min(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
+    state = state_of(first) if first is not None else None
+    if first is None or state is None or state.get("phase", "Ready") != "Ready":
+        return None
+    serving = serving_containers(revision.template)
+    return cold_start(first, state, str(serving[0]["name"])) if serving else None
+
+
+def deployment_troubles(view: View) -> dict[str, Trouble]:
     """What Deployments say that no pod can: pods that cannot be created, a deadline that passed."""
-    found = {name: _deployment_trouble(each, settings) for name, each in view.children[DEPLOYMENTS].items()}
+    found = {name: _deployment_trouble(each) for name, each in view.children[DEPLOYMENTS].items()}
     return {name: trouble for name, trouble in found.items() if trouble is not None}
 
 
@@ -60,7 +81,7 @@ def revision_of(obj: Object) -> str:
     return str(labels.get(names.REVISION_LABEL) or "")
 
 
-def _deployment_trouble(deployment: Object, settings: Settings) -> Trouble | None:
+def _deployment_trouble(deployment: Object) -> Trouble | None:
     status: Any = deployment.get("status") or {}
     if status.get("observedGeneration", 0) < deployment["metadata"].get("generation", 0):
         return None  # it speaks of a Deployment that is no more
@@ -72,10 +93,8 @@ def _deployment_trouble(deployment: Object, settings: Settings) -> Trouble | Non
         )
     progress = conditions.get("Progressing")
     if progress is not None and progress.get("reason") == "ProgressDeadlineExceeded":
-        words = (
-            f"not ready within the {settings.startup_deadline:g} s that a start may take (startup_deadline)"
-        )
-        return Trouble("ProgressDeadlineExceeded", words)
+        allowed = deployment["spec"].get("progressDeadlineSeconds", 0)
+        return Trouble(PROGRESS_DEADLINE, f"not ready within the {allowed:g} s allowed (progress_deadline)")
     return None
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from stoker.serving.problems import Invalid
+from stoker.configuration import add_settings_flags, take_settings
 from stoker.serving.settings import Settings
+
+ARGS_SCHEMAS = Path("/etc/stoker/args-schemas")
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,7 @@ class Options:
     log_format: str | None
     leader_elect: bool
     gateway_selector: str
+    args_schemas: Path
     settings: Settings
 
 
@@ -33,10 +33,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     """From the command line; ends the program with a message where something is wrong."""
     parser = _parser()
     given = vars(parser.parse_args(arguments))
-    try:
-        settings = _settings(given.pop("settings_file"), given.pop("domain"))
-    except (ValueError, OSError, Invalid, yaml.YAMLError) as fault:
-        parser.error(str(fault))
+    settings = take_settings(parser, given)
     return Options(**given, settings=settings)
 
 
@@ -76,17 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LABELS",
         help="IngressReady needs a ready pod with these labels in --namespace; default: it is not watched",
     )
-    add("--settings-file", type=Path, metavar="FILE", help="YAML of settings; absent: defaults")
-    add("--domain", help="domain of InferenceServices' hosts; wins over the settings file")
+    add("--args-schemas", type=Path, default=ARGS_SCHEMAS, metavar="DIR", help="default: %(default)s")
+    add_settings_flags(parser)
     return parser
-
-
-def _settings(file: Path | None, domain: str | None) -> Settings:
-    given = yaml.safe_load(file.read_text()) if file else {}
-    if not isinstance(given, dict | None):
-        raise ValueError(f"{file}: must be a mapping of settings")
-    settings = Settings.from_mapping(given or {})
-    return dataclasses.replace(settings, domain=domain) if domain else settings
 
 
 def _positive(text: str) -> int:

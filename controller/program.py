@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from controller import VERSION
 from controller.caches import Caches, owner_key
+from controller.event_lookup import EventLookup
 from controller.metrics import Metrics
 from controller.options import Options, parse_options
 from controller.reconciler import InferenceServiceReconciler
@@ -81,6 +82,7 @@ class Work:
     state_poll: float = 2.0
     loop: ControlLoop = field(init=False)
     poll: StatePoll = field(init=False)
+    lookup: EventLookup = field(init=False)
 
     def __post_init__(self) -> None:
         self.poll = StatePoll(
@@ -89,12 +91,19 @@ class Work:
             interval=self.state_poll,
             changed=lambda pod: self.loop.queue.add(owner_key(pod)),
         )
+        self.lookup = EventLookup(
+            self.client,
+            self.caches.pods,
+            changed=lambda pod: self.loop.queue.add(owner_key(pod)),
+            knows=lambda pod: bool(self.poll.document(pod)),
+        )
         self._events = EventRecorder(self.client, f"{names.DOMAIN}/controller", self.identity)
         reconciler = InferenceServiceReconciler(
             self.client,
             self.caches,
             self.settings,
             state_of=self.poll.document,
+            said_of=self.lookup.said,
             events=self._events,
             metrics=self.metrics,
         )
@@ -106,5 +115,5 @@ class Work:
     async def running(self) -> AsyncIterator[None]:
         """Work beside the body."""
         self.caches.feed(self.loop)
-        async with self._events.running(), self.poll.running(), self.loop.running():
+        async with self._events.running(), self.poll.running(), self.lookup.running(), self.loop.running():
             yield

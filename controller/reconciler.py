@@ -24,7 +24,7 @@ from controller import story
 from controller.caches import Caches, View, controller_uid
 from controller.desired import Child, Desired, desire
 from controller.metrics import Metrics
-from controller.observation import StateOf
+from controller.observation import SaidOf, StateOf, nothing_said
 from controller.resources import INFERENCE_SERVICES
 from stoker.kube.conditions import set_condition
 from stoker.kube.control_loop import Result
@@ -62,6 +62,7 @@ class InferenceServiceReconciler:
         settings: Settings,
         *,
         state_of: StateOf,
+        said_of: SaidOf = nothing_said,
         events: EventRecorder,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
@@ -71,6 +72,7 @@ class InferenceServiceReconciler:
         self._caches = caches
         self._settings = settings
         self._state_of = state_of
+        self._said_of = said_of
         self._events = events
         self._metrics = metrics
         self._clock = clock
@@ -83,7 +85,7 @@ class InferenceServiceReconciler:
                 self._caches.recent.forget(key)
             self._metrics.forget(key)
             return Result()  # children go with their owner
-        desired = desire(view, self._settings, self._state_of, self._clock())
+        desired = desire(view, self._settings, self._state_of, self._clock(), self._said_of)
         try:
             await self._make(view, desired)
         except NameTaken as taken:

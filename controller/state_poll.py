@@ -20,7 +20,7 @@ from controller.metrics import Metrics
 from stoker.kube.background import task_group
 from stoker.kube.informer import Informer
 from stoker.kube.resource import Object
-from stoker.serving.status.pods import is_ready, is_terminating, model_runs
+from stoker.serving.status.pods import answering, is_ready, is_terminating
 
 log = structlog.get_logger()
 
@@ -51,7 +51,8 @@ class StatePoll:
         self._interval = interval
         self._changed = changed
         self._url = url
-        self._documents: dict[str, Object] = {}  # by pod uid
+        self._documents: dict[str, Object] = {}  # by pod uid; {}: its server has none
+        self._answering: dict[str, str] = {}  # which container the document is of
         self._due: set[str] = set()  # readiness changed since the last answer
         self._skip: dict[str, int] = {}
         self._wake = asyncio.Event()
@@ -59,7 +60,7 @@ class StatePoll:
         pods.on_change(self._observe)
 
     def document(self, pod: Object) -> Object | None:
-        """The pod's document as last seen; None where it is unknown."""
+        """The pod's document as last seen; {} where a ready pod's server has none; None where unknown."""
         return self._documents.get(pod["metadata"]["uid"])
 
     @asynccontextmanager
@@ -104,7 +105,7 @@ class StatePoll:
 
     def _wanted(self, pod: Object) -> bool:
         uid = pod["metadata"]["uid"]
-        if is_terminating(pod) or not _ip(pod) or not model_runs(pod):
+        if is_terminating(pod) or not _ip(pod) or answering(pod) is None:
             return False
         if uid in self._due:
             return True
@@ -126,10 +127,17 @@ class StatePoll:
                 # Refused is what a server says that is about to listen; silence is a way that is barred.
                 self._skip[uid] = _ROUNDS_LEFT_ALONE if isinstance(error, TimeoutError) else 0
                 self._metrics.polled("unreachable")
+                if is_ready(pod) and not isinstance(error, TimeoutError):
+                    self._learn(pod, {})  # a server of somebody else's, on another port
                 return
         self._metrics.polled("unsupported" if document is None else "answered")
         self._skip[uid] = _ROUNDS_LEFT_ALONE if document is None else 0
-        if document is not None and document != self._documents.get(uid):
+        if document is not None or is_ready(pod):
+            self._learn(pod, document or {})
+
+    def _learn(self, pod: Object, document: Object) -> None:
+        uid = pod["metadata"]["uid"]
+        if document != self._documents.get(uid) and (document or uid not in self._documents):
             self._documents[uid] = document
             self._changed(pod)
 
@@ -137,15 +145,20 @@ class StatePoll:
         if new is None:
             self._forget((old or {})["metadata"]["uid"])
             return
-        uid, runs = new["metadata"]["uid"], model_runs(new)
-        if not runs:
+        uid, who = new["metadata"]["uid"], answering(new)
+        before = self._answering.get(uid)
+        if who is None or before not in (None, who):
             self._forget(uid)  # it told of a process that is no more
-        elif not is_ready(new) if old is None else is_ready(old) != is_ready(new) or not model_runs(old):
+        if who is None:
+            return
+        self._answering[uid] = who
+        if not is_ready(new) if old is None else is_ready(old) != is_ready(new) or before != who:
             self._due.add(uid)
             self._wake.set()
 
     def _forget(self, uid: str) -> None:
         self._documents.pop(uid, None)
+        self._answering.pop(uid, None)
         self._skip.pop(uid, None)
         self._due.discard(uid)
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from stoker.kube.conditions import find_condition
 from stoker.kube.resource import Object
+from stoker.serving.status.cold_start import words
 
 _TRIFLES = frozenset({"Scheduling", "Creating"})  # over in a moment, or the scheduler's own event says more
 
@@ -23,6 +24,7 @@ class Note(NamedTuple):
 def notes(before: Object, after: Object) -> Iterator[Note]:
     """What to tell, by the difference of two statuses alone: after a restart nothing is told twice."""
     yield from _traffic(before, after)
+    yield from _cold_start(before, after)
     old, new = _ready(before), _ready(after)
     if new is None or _same(old, new):
         return
@@ -39,8 +41,15 @@ def _traffic(before: Object, after: Object) -> Iterator[Note]:
     table, was = _table(after), _table(before)
     if table == was or not table:
         return
-    words = ", ".join(f"{entry['percent']}% to {entry['revisionName']}" for entry in table)
-    yield Note(False, "TrafficMoved", "Route", f"requests go {words}")
+    parts = ", ".join(f"{entry['percent']}% to {entry['revisionName']}" for entry in table)
+    yield Note(False, "TrafficMoved", "Route", f"requests go {parts}")
+
+
+def _cold_start(before: Object, after: Object) -> Iterator[Note]:
+    """Told once for each revision."""
+    start = after.get("coldStart")
+    if start and start.get("revisionName") != (before.get("coldStart") or {}).get("revisionName"):
+        yield Note(False, "ColdStart", "Measure", f"{start['revisionName']}: {words(start)}")
 
 
 def _table(status: Object) -> list[Any]:

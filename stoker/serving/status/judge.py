@@ -8,9 +8,11 @@ from stoker.serving import names
 from stoker.serving.api.objects import InferenceService
 from stoker.serving.api.reading import Object
 from stoker.serving.rendering.arguments import value_of
+from stoker.serving.rendering.storage import source_of
 from stoker.serving.rollouts.children import serving_containers
 from stoker.serving.rollouts.revisions import Revision
-from stoker.serving.status.readiness import Readiness, Situation, SpecProblem, Verdict
+from stoker.serving.status.kstatus import progress_condition
+from stoker.serving.status.readiness import PROGRESS_DEADLINE, Readiness, Situation, SpecProblem, Verdict
 
 __all__ = ["Situation", "SpecProblem", "judge", "model_of"]
 
@@ -24,12 +26,16 @@ _UNHEALTHY_REASONS = frozenset(
         "CreateContainerError",
         "Evicted",
         "FailedCreate",
+        "FailedCreatePodSandBox",
+        "FailedMount",
         "ImagePullFailed",
         "InvalidImageName",
+        "LivenessProbeFailed",
         "PodFailed",
         "PostStartHookError",
         "ProgressDeadlineExceeded",
         "StartError",
+        "StartupProbeFailed",
         "Unschedulable",
     }
 )
@@ -45,6 +51,10 @@ def judge(situation: Situation) -> Object:
         "LatestDeploymentReady": facts.latest(),
         "Ready": ready,
     }
+    generic = progress_condition(ready.status, ready.reason, deadline_passed=facts.deadline_passed)
+    if generic is not None:
+        late = generic == "Stalled" and facts.deadline_passed
+        conditions[generic] = Verdict("True", PROGRESS_DEADLINE if late else ready.reason, ready.message)
     status: Object = {
         "observedGeneration": situation.generation,
         "conditions": [_condition(name, each, situation.generation) for name, each in conditions.items()],
@@ -55,11 +65,14 @@ def judge(situation: Situation) -> Object:
         "modelStatus": _model_status(facts),
         "summary": _summary(facts, ready),
     }
-    return status | _runtime(situation)
+    return status | _runtime(situation) | _filled(coldStart=_cold_start(facts))
 
 
 def model_of(revision: Revision, isvc: InferenceService) -> str:
     """Which model a revision serves, for people: its id or address, else the name it is served under."""
+    source = source_of(revision.template)
+    if source is not None:
+        return source
     for container in serving_containers(revision.template)[:1]:
         for flag in ("model_id", "model_dir"):
             if value := value_of(container.get("args") or [], flag):
@@ -136,6 +149,15 @@ def _failure(facts: Readiness) -> Object | None:
         time=trouble.time,
         exitCode=trouble.exit_code,
     )
+
+
+def _cold_start(facts: Readiness) -> Object | None:
+    """What was measured stays until another revision is measured: pods forget, and so does the controller."""
+    before: Object | None = facts.situation.before.get("coldStart")
+    measured = facts.situation.cold_start
+    if measured is None or (before is not None and before.get("revisionName") == facts.name):
+        return before
+    return {"revisionName": facts.name, **measured}
 
 
 def _summary(facts: Readiness, ready: Verdict) -> Object:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stoker.serving import names
 from stoker.serving.api.reading import Object
+from stoker.serving.rendering.storage import INITIALIZER
 from stoker.serving.rollouts.rollout import Observed, Unschedulable
 from stoker.serving.rollouts.scheduling import pod_requests
+from stoker.serving.status.pod_events import Said
+from stoker.serving.status.times import seconds
 from stoker.serving.status.trouble import Trouble, condition, has_ended, trouble_of, unschedulable_words
 
 _PHASES = {
@@ -36,14 +38,17 @@ class Report:
     progress: tuple[str, str] | None = None  # reason and message
 
 
-def report(pod: Object, state: Object | None) -> Report:
-    """Judge a pod. `state`: its state document; None where it is unknown, which is no verdict by itself."""
+def report(pod: Object, state: Object | None, said: Sequence[Said] = ()) -> Report:
+    """Judge a pod. `state`: its state document; None where it is unknown, which is no verdict by itself.
+
+    `said`: what its events say, where they were asked.
+    """
     name = pod["metadata"]["name"]
     if is_ready(pod):
         return Report(name, ready=True, running=True)
     running, ended = model_runs(pod), has_ended(pod)
-    trouble = trouble_of(pod, state)
-    progress = None if trouble else _progress(pod, state, running)
+    trouble = trouble_of(pod, state, said)
+    progress = None if trouble else _progress(pod, state, said, running=running)
     return Report(name, ready=False, running=running, ended=ended, trouble=trouble, progress=progress)
 
 
@@ -85,37 +90,40 @@ def unschedulable(pod: Object) -> Unschedulable | None:
     return Unschedulable(words, seconds(found.get("lastTransitionTime")))
 
 
-def seconds(time: str | None) -> float:
-    """An RFC 3339 time as seconds since the epoch; 0 where there is none."""
-    if not time:
-        return 0.0
-    return datetime.fromisoformat(time).astimezone(UTC).timestamp()
-
-
 def worst(reports: Sequence[Report]) -> Trouble | None:
     """The trouble to show of several pods: what programs did before what the scheduler says.
 
-    A pod that ended for good counts only where no other took its place.
+    A pod that ended for good counts only where no other took its place, or where its place is taken again
+    and again: then the next one's progress leads nowhere.
     """
+    ended = [each for each in reports if each.ended]
     current = [each for each in reports if not each.ended] or reports
     troubles = [each.trouble for each in current if each.trouble is not None]
-    return min(
+    found = min(
         troubles, key=lambda each: (each.reason == "Unschedulable", each.reason, each.pod), default=None
     )
+    if found is None and len(ended) > 1 and not any(each.ready for each in current):
+        last = max((each.trouble for each in ended if each.trouble), key=lambda each: each.time or "")
+        words = f"{len(ended)} pods ended one after the other, the last: {last.message}"
+        return replace(last, message=words)
+    return found
 
 
-def _progress(pod: Object, state: Object | None, running: bool) -> tuple[str, str]:
+def _progress(pod: Object, state: Object | None, said: Sequence[Said], *, running: bool) -> tuple[str, str]:
     scheduled = condition(pod, "PodScheduled")
     if scheduled is None or scheduled.get("status") != "True":
         return "Scheduling", "the pod waits for a node"
+    phase = (state or {}).get("phase")
     for container in (pod.get("status") or {}).get("initContainerStatuses") or []:
         if not container.get("started") and "running" in (container.get("state") or {}):
+            if container["name"] == INITIALIZER and state is not None and phase in _PHASES:
+                return phase, _PHASES[phase] + _share(state.get("progress"))
             return "Initializing", f"init container {container['name']} runs"
     if not running:
         return "Creating", "the image is being pulled or the container made"
-    phase = (state or {}).get("phase")
     if state is None or phase not in _PHASES:
-        return "Starting", "the container runs and is not ready yet"
+        words = next((each.message for each in said if each.reason == "ReadinessProbeFailed"), "")
+        return "Starting", "the container runs and is not ready yet" + (words and f": {words}")
     return phase, _PHASES[phase] + _share(state.get("progress"))
 
 
@@ -134,3 +142,11 @@ def model_runs(pod: Object) -> bool:
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
     mine = [each for each in statuses if each["name"] == names.MODEL_CONTAINER] or statuses
     return any("running" in (each.get("state") or {}) for each in mine)
+
+
+def answering(pod: Object) -> str | None:
+    """The container that may answer with a state document: the model's, or before it the one that fetches."""
+    for container in (pod.get("status") or {}).get("initContainerStatuses") or []:
+        if container["name"] == INITIALIZER and "running" in (container.get("state") or {}):
+            return INITIALIZER
+    return names.MODEL_CONTAINER if model_runs(pod) else None

@@ -13,7 +13,7 @@ Unknown means under way; False means that it does not serve, or will not without
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -22,6 +22,8 @@ from stoker.serving.rollouts.revisions import Revision
 from stoker.serving.rollouts.rollout import Observed, Plan, Strategy
 from stoker.serving.status.pods import Report, worst
 from stoker.serving.status.trouble import Trouble
+
+PROGRESS_DEADLINE = "ProgressDeadlineExceeded"
 
 # What a pod does on its way to ready, in this order.
 _ORDER = [
@@ -65,6 +67,7 @@ class Situation:
     deployments: Mapping[str, Trouble] = field(default_factory=dict)
     problem: SpecProblem | None = None
     gateway_ready: bool | None = None  # None: not looked at
+    cold_start: Object | None = None  # of the target, where it is known now
     before: Object = field(default_factory=dict)  # the status as it is
 
 
@@ -163,7 +166,18 @@ class Readiness:
         if self.target.ready >= wanted:
             return None
         found = worst(self.situation.reports.get(self.name, ()))
-        return found or self.situation.deployments.get(self.name)
+        if found is not None:
+            return found
+        late = self.situation.deployments.get(self.name)
+        if late is None or late.reason != PROGRESS_DEADLINE:
+            return late
+        return replace(late, message=f"{late.message}; {self._progress()[1].removeprefix(f'{self.name}: ')}")
+
+    @property
+    def deadline_passed(self) -> bool:
+        """Whether the revision that is to serve had all the time that it may take, whatever holds it up."""
+        late = self.situation.deployments.get(self.name)
+        return late is not None and late.reason == PROGRESS_DEADLINE
 
     def _progress(self) -> tuple[str, str]:
         """What the pod that is furthest does; reason and message."""

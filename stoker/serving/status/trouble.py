@@ -1,21 +1,20 @@
 """Why a pod does not serve, in words.
 
-Three sources: the pod's status (scheduler and kubelet), the termination message of a container that died,
-and the state document that Stoker's runtime serves while it lives and leaves behind when it dies.
+Four sources: the pod's status (scheduler and kubelet), the termination message of a container that died, the
+state document that Stoker's runtime serves while it lives and leaves behind when it dies, and the kubelet's
+events, for what none of these holds.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from stoker.serving import names
 from stoker.serving.api.reading import Object
-
-LONGEST_LINE = 500  # characters of a log line or of a kubelet's message that are repeated in status
+from stoker.serving.status.last_words import cut, document, error, last_line, word
+from stoker.serving.status.pod_events import Said, has_sandbox
 
 # Of a container that waits. Kubernetes alternates between two names for one trouble; a status must not.
 _WAITING = {
@@ -32,7 +31,12 @@ _WAITING = {
     "PostStartHookError": "PostStartHookError",
 }
 _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(?:: )?(?:ErrImagePull: )?')
-_REASON = re.compile(r"[A-Za-z](?:[A-Za-z0-9_,:]*[A-Za-z0-9_])?")
+_PROBES = {"StartupProbeFailed": "startup", "LivenessProbeFailed": "liveness"}
+# Why a pod's containers are not made, by events alone.
+_UNMADE = {
+    "FailedMount": "a volume cannot be mounted",
+    "FailedCreatePodSandBox": "the pod's sandbox cannot be made",
+}
 _SIGNALS = {
     132: "SIGILL",
     134: "SIGABRT",
@@ -55,90 +59,90 @@ class Trouble:
     time: str | None = None  # when it happened, RFC 3339
 
 
-def trouble_of(pod: Object, state: Object | None) -> Trouble | None:
-    """What keeps a pod that is not ready from serving; None where it is on its way."""
+def trouble_of(pod: Object, state: Object | None, said: Sequence[Said] = ()) -> Trouble | None:
+    """What keeps a pod that is not ready from serving; None where it is on its way.
+
+    `said`: what its events say, where they were asked.
+    """
     name = pod["metadata"]["name"]
     status = pod.get("status") or {}
     words = unschedulable_words(pod)
     if words is not None:
         return Trouble("Unschedulable", words, name)
     if has_ended(pod):
-        reason = _word(status.get("reason"), "PodFailed")
-        return Trouble(
-            reason, _cut(status.get("message") or f"the pod ended in phase {status['phase']}"), name
-        )
+        reason = word(status.get("reason"), "PodFailed")
+        message = cut(status.get("message") or f"the pod ended in phase {status['phase']}")
+        return Trouble(reason, message, name, time=status.get("startTime"))
     for container in _container_statuses(pod):
-        trouble = _container_trouble(pod, container)
+        trouble = _container_trouble(pod, container, said)
         if trouble is not None:
             return trouble
-    error = _error(state)
-    return None if error is None else Trouble(error[0], error[1], name)
+    for each in said:
+        if each.reason in _UNMADE and not has_sandbox(pod):
+            return Trouble(each.reason, f"{_UNMADE[each.reason]}: {each.message}", name)
+    found = error(state)
+    return None if found is None else Trouble(found[0], found[1], name)
 
 
-def _container_trouble(pod: Object, container: Object) -> Trouble | None:
+def _container_trouble(pod: Object, container: Object, said: Sequence[Said]) -> Trouble | None:
     name, state = pod["metadata"]["name"], container.get("state") or {}
     waiting = state.get("waiting") or {}
     reason = _WAITING.get(waiting.get("reason") or "")
     if reason is not None:
         message = _BACK_OFF.sub("", waiting.get("message") or "")
-        words = f"container {container['name']}: {message or waiting['reason']}"
+        words = f"{_called(pod, container['name'])}: {message or waiting['reason']}"
         if reason == "ImagePullFailed":
             words = f"image {container.get('image') or '?'} cannot be pulled: {message or waiting['reason']}"
-        return Trouble(reason, _cut(words), name)
+        return Trouble(reason, cut(words), name)
+    if container.get("ready"):
+        return None
     ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
-    if not ended or container.get("ready"):
+    killed = _killed_by_probe(container, said)
+    if killed is None and not ended:
         return None
     again = "running" in state
-    if ended.get("exitCode") == 0 and (again or _may_end(pod, container["name"])):
+    if (
+        killed is None
+        and ended
+        and ended.get("exitCode") == 0
+        and (again or _is_init(pod, container["name"]))
+    ):
         return None
-    return _crash(pod, container, ended)
+    return _crash(pod, container, ended or {}, killed)
 
 
-def _crash(pod: Object, container: Object, ended: Object) -> Trouble:
-    name, code = container["name"], ended.get("exitCode", 0)
-    at = ended.get("finishedAt")
-    where = pod["metadata"]["name"]
-    if ended.get("reason") == "OOMKilled":
-        limit = _memory_limit(pod, name)
-        over = f"its limit of {limit}" if limit else "its limit"
-        words = f"container {name} used more memory than {over} and was killed; raise resources.limits.memory"
-        return Trouble("OOMKilled", words, where, code, at)
-    left = _document(ended.get("message"))
-    error = _error(left)
-    if error is not None:
-        return Trouble(
-            error[0], f"{error[1]} (container {name} ended with exit code {code})", where, code, at
-        )
-    line = _last_line(ended.get("message"))
-    if ended.get("reason") in {"StartError", "ContainerCannotRun"}:
-        words = f"the program of container {name} cannot be started: {line or ended['reason']}"
-        return Trouble("StartError", _cut(words), where, code, at)
-    signal = f" ({_SIGNALS[code]})" if code in _SIGNALS else ""
-    words = f"container {name} ended with exit code {code}{signal}{f': {line}' if line else ''}"
-    return Trouble("CrashLoopBackOff", _cut(words), where, code, at)
-
-
-def _document(message: str | None) -> Object | None:
-    """The state document that a dying runtime left: the whole termination message, or its last line."""
-    for text in (message or "", _last_line(message)):
-        if text.lstrip().startswith("{"):
-            try:
-                found = json.loads(text)
-            except ValueError:
-                continue
-            if isinstance(found, dict):
-                return found
+def _killed_by_probe(container: Object, said: Sequence[Said]) -> Said | None:
+    """What events say of a probe that ended this container's run, or the one before."""
+    restarts = int(container.get("restartCount") or 0)
+    for each in said:
+        # One restart later the events were not asked again yet: what was so is still the best guess.
+        if each.reason in _PROBES and each.container == container["name"] and restarts - each.restarts <= 1:
+            return each
     return None
 
 
-def _error(state: Object | None) -> tuple[str, str] | None:
-    """Reason and message of the error in a state document."""
-    error = (state or {}).get("error")
-    if not isinstance(error, dict) or not error:
-        return None
-    return _word(error.get("reason"), "ModelLoadFailed"), _cut(
-        str(error.get("message") or "the model cannot be loaded")
-    )
+def _crash(pod: Object, container: Object, ended: Object, killed: Said | None) -> Trouble:
+    name, code = container["name"], ended.get("exitCode")
+    called, at, where = _called(pod, container["name"]), ended.get("finishedAt"), pod["metadata"]["name"]
+    if ended.get("reason") == "OOMKilled":
+        limit = _memory_limit(pod, name)
+        over = f"its limit of {limit}" if limit else "its limit"
+        words = f"{called} used more memory than {over} and was killed; raise resources.limits.memory"
+        return Trouble("OOMKilled", words, where, code, at)
+    found = error(document(ended.get("message")))
+    if found is not None:
+        return Trouble(found[0], f"{found[1]} ({called} ended with exit code {code})", where, code, at)
+    line = last_line(ended.get("message"))
+    signal = f" ({_SIGNALS[code]})" if code in _SIGNALS else ""
+    if killed is not None:
+        probe = _PROBES[killed.reason]
+        words = f"{called} is ended because its {probe} probe fails: {killed.message}"
+        return Trouble(killed.reason, cut(words), where, code, at)
+    if ended.get("reason") in {"StartError", "ContainerCannotRun"}:
+        words = f"the program of {called} cannot be started: {line or ended['reason']}"
+        return Trouble("StartError", cut(words), where, code, at)
+    words = f"{called} ended with exit code {code}{signal}{f': {line}' if line else ''}"
+    return Trouble("CrashLoopBackOff", cut(words), where, code, at)
 
 
 def _container_statuses(pod: Object) -> Iterator[Object]:
@@ -149,8 +153,12 @@ def _container_statuses(pod: Object) -> Iterator[Object]:
     )
 
 
-def _may_end(pod: Object, container: str) -> bool:
-    """Whether a container that ended well did what it was for: an init container."""
+def _called(pod: Object, container: str) -> str:
+    return f"{'init ' if _is_init(pod, container) else ''}container {container}"
+
+
+def _is_init(pod: Object, container: str) -> bool:
+    """Whether it is an init container: one that ended well did what it was for."""
     return any(each.get("name") == container for each in pod["spec"].get("initContainers") or [])
 
 
@@ -179,18 +187,3 @@ def condition(pod: Object, kind: str) -> Object | None:
     """The pod's condition of that type."""
     conditions = (pod.get("status") or {}).get("conditions") or []
     return next((each for each in conditions if each.get("type") == kind), None)
-
-
-def _last_line(text: str | None) -> str:
-    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
-    return lines[-1] if lines else ""
-
-
-def _word(given: Any, default: str) -> str:
-    """A condition's reason must be one word; what is none came from a program we do not know."""
-    return given if isinstance(given, str) and _REASON.fullmatch(given) and len(given) <= 64 else default
-
-
-def _cut(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..."
