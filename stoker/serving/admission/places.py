@@ -8,41 +8,47 @@ merging goes by. What the author did not write came from the runtime.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from stoker.serving.problems import FieldProblem, child
 
 
-@dataclass(frozen=True)
 class Place:
     """`own`: what the author wrote at `path`; None where the value is not theirs."""
 
-    path: str
-    own: Any = None
+    # Every value of a pod gets one, and a path is needed only where something is wrong.
+    __slots__ = ("_above", "_step", "own")
+
+    def __init__(self, path: str, own: Any = None, above: Place | None = None, step: str | int = "") -> None:
+        self._above: Place | str = path if above is None else above
+        self._step = step
+        self.own = own
+
+    @property
+    def path(self) -> str:
+        """Where the author finds the value, or would write it."""
+        if isinstance(self._above, Place):
+            return child(self._above.path, self._step)
+        return self._above
 
     def field(self, name: str) -> Place:
         """A field of the object here."""
         inner = self.own.get(name) if isinstance(self.own, Mapping) else None
-        return Place(child(self.path, name), inner)
+        return Place("", inner, self, name)
 
     def entry(self, index: int, value: Any, keys: Sequence[str] = ()) -> Place:
         """An entry of the list here; by its keys where it has any, since merging moves entries."""
         if not isinstance(self.own, list):
-            return Place(child(self.path, _label(index, value, keys)))
+            return Place("", None, self, _label(index, value, keys))
         if not keys:
-            return Place(child(self.path, index), self.own[index] if index < len(self.own) else None)
+            return Place("", self.own[index] if index < len(self.own) else None, self, index)
         wanted = identity(value, keys)
         if index < len(self.own) and identity(self.own[index], keys) == wanted:
-            return Place(child(self.path, index), self.own[index])
+            return Place("", self.own[index], self, index)
         for number, each in enumerate(self.own):
             if identity(each, keys) == wanted:
-                return Place(child(self.path, number), each)
-        return Place(child(self.path, _label(index, value, keys)))
-
-    def at(self, path: str) -> Place:
-        """The same value, told of at another path."""
-        return replace(self, path=path)
+                return Place("", each, self, number)
+        return Place("", None, self, _label(index, value, keys))
 
 
 def identity(value: Any, keys: Sequence[str]) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ _POD_SYNTAX = {
     "priorityClassName": syntax.dns_name,
     "runtimeClassName": syntax.dns_name,
     "schedulerName": syntax.dns_name,
+    "serviceAccount": syntax.dns_name,
     "serviceAccountName": syntax.dns_name,
 }
 
@@ -87,6 +88,25 @@ def _volume(volume: Object, at: Place) -> Found:
         given = volume.get(source)
         if given is not None and not given.get(name):
             yield required(at.field(source).field(name).path, "says which one is mounted")
+
+
+def _projection(source: Object, at: Place) -> Found:
+    given = [name for name, value in source.items() if value is not None]
+    if len(given) != 1:
+        yield invalid(at.path, given, "must have exactly one source")
+
+
+def _named(source: Object, at: Place) -> Found:
+    if not source.get("name"):
+        yield required(at.field("name").path, "says which one is mounted")
+
+
+def _token(source: Object, at: Place) -> Found:
+    path = source.get("path") or ""
+    if not path or path.startswith("/"):
+        yield invalid(at.field("path").path, path, "must be a relative path")
+    yield from syntax.no_parents(path, at.field("path").path)
+    yield from syntax.at_least(source, "expirationSeconds", 600, at)
 
 
 def _empty_dir(source: Object, at: Place) -> Found:
@@ -181,6 +201,10 @@ RULES: Mapping[str, Rule] = {
     **CONTAINER_RULES,
     "PodSpec": _pod,
     "Volume": _volume,
+    "VolumeProjection": _projection,
+    "ConfigMapProjection": _named,
+    "SecretProjection": _named,
+    "ServiceAccountTokenProjection": _token,
     "EmptyDirVolumeSource": _empty_dir,
     "HostPathVolumeSource": _host_path,
     "KeyToPath": _key_to_path,

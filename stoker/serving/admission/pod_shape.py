@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from importlib import resources
 from typing import Any
 
 from stoker.serving import quantities
+from stoker.serving.admission import syntax
 from stoker.serving.admission.places import Place, identity
 from stoker.serving.problems import FieldProblem, duplicate, invalid, nearest, not_supported, required
 
@@ -30,6 +31,11 @@ _WORDS = {
 }
 
 
+@dataclass(frozen=True)
+class Mistyped(FieldProblem):
+    """A value of another JSON type than its field has, with which nothing can be done."""
+
+
 @dataclass
 class Node:
     """One schema, with references followed."""
@@ -43,6 +49,8 @@ class Node:
     values: Node | None = None  # of a mapping
     items: Node | None = None
     keys: tuple[str, ...] = ()
+    # The type of which every value is right, where there is one.
+    plain: type | None = None
 
 
 def definition(name: str) -> Node:
@@ -60,12 +68,12 @@ def check(
 
     without them the value is a part that is merged over another.
     """
-    if value is None or (isinstance(value, str) and "{{" in value):
+    if value is None or (isinstance(value, str) and "string" in node.types and syntax.filled_in_later(value)):
         return
     kind = _kind(value)
     if not node.types & kind:
         wanted = " or ".join(_WORDS[each] for each in sorted(node.types))
-        yield invalid(place.path, value, f"must be {wanted}")
+        yield Mistyped(*astuple(invalid(place.path, value, f"must be {wanted}")))
     elif isinstance(value, dict):
         yield from _object(value, node, place, rules)
     elif isinstance(value, list):
@@ -83,7 +91,7 @@ def _object(
         return
     if node.fields is None:
         return
-    found = False
+    broken = False
     for name, each in value.items():
         inner = node.fields.get(name)
         if inner is None:
@@ -91,19 +99,20 @@ def _object(
             hint = f'; did you mean "{meant}"?' if meant else ""
             path = place.field(str(name)).path
             yield FieldProblem(path, "FieldValueNotSupported", f"Unknown field{hint}")
-            found = True
             continue
+        if type(each) is inner.plain:
+            continue  # most of all values: nothing more can be wrong with them
         for problem in check(each, inner, place.field(name), rules):
-            found = True
+            broken = broken or isinstance(problem, Mistyped)
             yield problem
     if rules is None:
         return
     for name in node.required:
         if value.get(name) is None:
             yield required(place.field(name).path, _needed(node, name))
-            found = True
+            broken = True
     rule = rules.get(node.name)
-    if rule is not None and not found:  # rules may rely on the types of what they read
+    if rule is not None and not broken:  # rules rely on the types of what they read
         yield from rule(value, place)
 
 
@@ -119,6 +128,8 @@ def _list(
         return
     seen: set[tuple[str, ...]] = set()
     for number, each in enumerate(value):
+        if type(each) is node.items.plain:
+            continue
         at = place.entry(number, each, node.keys)
         if node.keys and isinstance(each, dict):
             found = identity(each, node.keys)
@@ -139,7 +150,7 @@ def _scalar(value: Any, node: Node, place: Place) -> Iterator[FieldProblem]:
         try:
             quantities.parse(value)
         except ValueError as error:
-            yield invalid(place.path, value, str(error))
+            yield Mistyped(*astuple(invalid(place.path, value, str(error))))
     elif "integer" in node.types and isinstance(value, int):
         limit = _INT32 if node.format == "int32" else _INT64
         if not -limit <= value < limit:
@@ -161,6 +172,9 @@ _KINDS: Mapping[type, frozenset[str]] = {
     dict: frozenset({"object"}),
     list: frozenset({"array"}),
 }
+
+
+_PLAIN = {frozenset({"string"}): str, _BOOLEAN: bool}
 
 
 @dataclass
@@ -200,4 +214,6 @@ class _Reader:
             node.values = self.node(schema["additionalProperties"])
         if "items" in schema:
             node.items = self.node(schema["items"])
+        if not node.allowed and not node.format:
+            node.plain = _PLAIN.get(node.types)
         return node

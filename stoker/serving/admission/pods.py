@@ -43,23 +43,28 @@ def metadata(spec: Mapping[str, Any], path: str) -> Iterator[FieldProblem]:
         for key, value in (given if isinstance(given, Mapping) else {}).items():
             where = child(path, name, str(key))
             yield from syntax.qualified_name(str(key), where)
-            if name == "labels" and isinstance(value, str) and "{{" not in value:
+            if name == "labels" and isinstance(value, str):
                 yield from syntax.label_value(value, where)
 
 
-def as_merged(isvc: InferenceService, spec: Object) -> Iterator[FieldProblem]:
+def as_merged(isvc: InferenceService, spec: Object) -> list[FieldProblem]:
     """What Kubernetes would refuse in the rendered pod, or run in vain, at the user's fields."""
     top = Place("spec.predictor", isvc.predictor.raw)
+    return whole(spec, list(_containers(isvc, spec, top)), top)
+
+
+def whole(spec: Object, placed: list[tuple[Object, Place]], top: Place) -> list[FieldProblem]:
+    """Problems of a complete PodSpec; `placed`: its containers, init containers too, each with its place."""
     rest = {name: value for name, value in spec.items() if name not in ("containers", "initContainers")}
-    pod = pod_shape.definition("PodSpec")
-    yield from pod_shape.check(rest | {"containers": []}, pod, top, pod_rules.RULES)
-    yield from pod_rules.sleeps(spec, top)
-    placed = list(_containers(isvc, spec, top))
-    for container, place in placed:
-        yield from pod_shape.check(container, pod_shape.definition("Container"), place, pod_rules.RULES)
-    yield from pod_rules.volumes_that_exist(
-        placed, spec.get("volumes") or [], spec.get("resourceClaims") or []
-    )
+    pod, container = pod_shape.definition("PodSpec"), pod_shape.definition("Container")
+    found = list(pod_shape.check(rest | {"containers": []}, pod, top, pod_rules.RULES))
+    for each, place in placed:
+        found += pod_shape.check(each, container, place, pod_rules.RULES)
+    if any(isinstance(problem, pod_shape.Mistyped) for problem in found):
+        return found
+    found += pod_rules.sleeps(spec, top)
+    found += pod_rules.volumes_that_exist(placed, spec.get("volumes") or [], spec.get("resourceClaims") or [])
+    return found
 
 
 def _containers(isvc: InferenceService, spec: Object, top: Place) -> Iterator[tuple[Object, Place]]:

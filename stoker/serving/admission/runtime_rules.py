@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stoker.serving import names
-from stoker.serving.admission import keys, pod_rules, pod_shape, pods, security, spelling
+from stoker.serving.admission import keys, pods, security, spelling
 from stoker.serving.admission.flags import check_flags
 from stoker.serving.admission.places import Place, told_once
 from stoker.serving.api.objects import ServingRuntime, read_runtime
@@ -98,19 +98,14 @@ def _containers(runtime: ServingRuntime, *, readable: bool) -> Iterator[FieldPro
 
 
 def _pod(runtime: ServingRuntime, spec: Object) -> Iterator[FieldProblem]:
-    """What Kubernetes would refuse in every pod made from this; mounts may be of the user's volumes."""
-    yield from pods.pod_fields(spec, "spec", pod_rules.RULES)
+    """What Kubernetes would refuse in every pod made from this."""
     top = Place("spec", spec)
-    yield from pod_rules.sleeps(spec, top)
-    node = pod_shape.definition("PodSpec")
-    rest = {name: value for name, value in runtime.pod_spec.items() if name != "initContainers"}
-    yield from pod_shape.check(rest | {"containers": []}, node, top, pod_rules.RULES)
-    mounted = [
-        (each, top.field("containers").entry(number, each)) for number, each in enumerate(runtime.containers)
+    placed = [
+        (each, top.field(kind).entry(number, each))
+        for kind in ("containers", "initContainers")
+        for number, each in enumerate(spec.get(kind) or [])
     ]
-    yield from pod_rules.volumes_that_exist(
-        mounted, spec.get("volumes") or [], spec.get("resourceClaims") or []
-    )
+    yield from pods.whole(runtime.pod_spec | {"containers": list(runtime.containers)}, placed, top)
 
 
 def _flags(runtime: ServingRuntime, around: Around, warned: list[str]) -> Iterator[FieldProblem]:

@@ -139,7 +139,7 @@ def _flags(args: Any, path: str) -> Found:
             continue
         if flag.inline and flag.values[0].lower() in _OFF:
             continue
-        yield _refused(child(path, flag.index), f"{flag.written} {what}")
+        yield _refused(child(path, flag.index), f"{flag.written}: {what}")
 
 
 def _refused(path: str, what: str) -> FieldProblem:

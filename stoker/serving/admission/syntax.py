@@ -9,6 +9,7 @@ from typing import Any
 from stoker.serving import quantities
 from stoker.serving.admission.places import Place
 from stoker.serving.problems import FieldProblem, invalid
+from stoker.serving.rendering.placeholders import references
 
 Found = Iterator[FieldProblem]
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -19,16 +20,21 @@ _ENV = re.compile(r"[ -<>-~]+")  # printable ASCII but "="
 _KEY = re.compile(r"[-._a-zA-Z0-9]+")
 
 
+def filled_in_later(value: str) -> bool:
+    """Whether a runtime's placeholder stands in the value, so that nothing can be said of it yet."""
+    return "{{" in value and bool(references(value))
+
+
 def dns_label(value: str, path: str) -> Found:
     """A part of a host name: names of containers and volumes."""
-    if not _LABEL.fullmatch(value) or len(value) > 63:
+    if (not _LABEL.fullmatch(value) or len(value) > 63) and not filled_in_later(value):
         detail = "must be lower case letters, digits and '-', begin and end with a letter or digit"
         yield invalid(path, value, f"{detail}, and have at most 63 characters")
 
 
 def dns_name(value: str, path: str) -> Found:
     """Labels with dots between them: names of most objects."""
-    if not _NAME.fullmatch(value) or len(value) > 253:
+    if (not _NAME.fullmatch(value) or len(value) > 253) and not filled_in_later(value):
         detail = "must be lower case letters, digits, '-' and '.', begin and end with a letter or digit"
         yield invalid(path, value, f"{detail}, and have at most 253 characters")
 
@@ -39,7 +45,7 @@ def qualified_name(value: str, path: str) -> Found:
     good = _WORD.fullmatch(word) and len(word) <= 63
     if slash and not (_NAME.fullmatch(prefix) and len(prefix) <= 253):
         good = None
-    if not good:
+    if not good and not filled_in_later(value):
         detail = (
             "must be a name of letters, digits, '-', '_' and '.', with an optional domain and '/' before it"
         )
@@ -48,6 +54,8 @@ def qualified_name(value: str, path: str) -> Found:
 
 def label_value(value: Any, path: str) -> Found:
     """Values of labels: a word of at most 63 characters, or nothing."""
+    if isinstance(value, str) and filled_in_later(value):
+        return
     if not isinstance(value, str) or (value and not (_WORD.fullmatch(value) and len(value) <= 63)):
         yield invalid(path, value, "must be at most 63 letters, digits, '-', '_' and '.', or empty")
 
@@ -55,7 +63,9 @@ def label_value(value: Any, path: str) -> Found:
 def port_name(value: str, path: str) -> Found:
     """Names of ports, which Services and probes refer to."""
     letter = any(character.isalpha() for character in value)
-    if not _PORT_NAME.fullmatch(value) or len(value) > 15 or not letter or "--" in value:
+    if (
+        not _PORT_NAME.fullmatch(value) or len(value) > 15 or not letter or "--" in value
+    ) and not filled_in_later(value):
         detail = "must be at most 15 lower case letters, digits and single '-', with at least one letter"
         yield invalid(path, value, detail)
 
@@ -68,13 +78,13 @@ def port_number(value: int, path: str) -> Found:
 
 def env_name(value: str, path: str) -> Found:
     """Names of environment variables."""
-    if not _ENV.fullmatch(value):
+    if not _ENV.fullmatch(value) and not filled_in_later(value):
         yield invalid(path, value, "must be printable ASCII without '='")
 
 
 def data_key(value: str, path: str) -> Found:
     """Keys of Secrets and ConfigMaps."""
-    if not _KEY.fullmatch(value) or len(value) > 253:
+    if (not _KEY.fullmatch(value) or len(value) > 253) and not filled_in_later(value):
         yield invalid(path, value, "must be a key: letters, digits, '-', '_' and '.'")
 
 

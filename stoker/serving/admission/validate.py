@@ -172,7 +172,7 @@ def _as_rendered(
         return [*problems, *told_once(list(pods.as_written(isvc)), problems)]
     spec = rendered.template["spec"]
     schema = _schema(isvc, runtime, around)
-    problems += told_once(list(pods.as_merged(isvc, spec)), problems)
+    problems += told_once(pods.as_merged(isvc, spec), problems)
     problems += told_once(list(parallelism.check(isvc, spec["containers"][0], schema)), problems)
     around.warned.extend(warnings.of_pod(isvc, runtime, spec, around.settings))
     around.warned.extend(parallelism.warn(isvc, spec, schema, around.largest_devices))

@@ -1,0 +1,237 @@
+"""What the table cannot say: warnings, what a namespace or an update allows, and everything at once."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from stoker.serving.admission.places import Place
+from stoker.serving.admission.validate import Verdict, validate_inference_service, validate_runtime
+from stoker.serving.api.objects import parse_runtime
+from stoker.serving.settings import Settings
+from tests.admission.cases import TABLE, Case
+from tests.admission.table.objects import MODEL_ID, Object, args, gpus, isvc, model, own, runtime
+from tests.serving import golden
+
+SCHEMAS = golden.args_schemas()
+RUNTIME = parse_runtime(golden.shipped_runtime())
+_M = "spec.predictor.model"
+
+
+def judge(obj: Object, old: Object | None = None, config: Settings = Settings(), **around: Any) -> Verdict:  # noqa: B008
+    return validate_inference_service(obj, old, [RUNTIME], config, args_schemas=SCHEMAS, **around)
+
+
+def judge_any(obj: Object, old: Object | None = None) -> Verdict:
+    if obj["kind"] == "InferenceService":
+        return judge(obj, old)
+    return validate_runtime(obj, old, args_schemas=SCHEMAS)
+
+
+def fields(verdict: Verdict) -> set[str]:
+    return {problem.field for problem in verdict.problems}
+
+
+# --- everything at once
+
+
+def test_problems_of_every_kind_are_told_together() -> None:
+    obj = isvc(
+        "1x",
+        model={
+            "args": [MODEL_ID, "--sed=1", "--trust_remote_code", "--dtype=x"],
+            "env": [{"name": "A", "valueFrom": {"secretRef": {}}}],
+            "readinessProbe": {"httpGet": {"port": "htp"}},
+            "resources": {"requests": {"cpu": "9"}, "limits": {"cpu": "1"}},
+            "volumeMounts": [{"name": "nothing", "mountPath": "/x"}],
+        },
+        annotations={"stoker.dev/tubro": "1"},
+        tolerations=[{"effect": "NoRun", "key": "a"}],
+        workerSpec={"a": 1},
+        minReplicas=2,
+        maxReplicas=1,
+    )
+    assert fields(judge(obj)) == {
+        "metadata.annotations[stoker.dev/tubro]",
+        "metadata.name",
+        "spec.predictor.maxReplicas",
+        f"{_M}.args[1]",
+        f"{_M}.args[2]",
+        f"{_M}.args[3]",
+        f"{_M}.env[0].valueFrom.secretRef",
+        f"{_M}.readinessProbe.httpGet.port",
+        f"{_M}.resources.requests.cpu",
+        f"{_M}.volumeMounts[0].name",
+        "spec.predictor.tolerations[0].effect",
+        "spec.predictor.workerSpec",
+    }
+
+
+def test_without_a_runtime_the_pod_is_judged_as_it_is_written() -> None:
+    obj = isvc(
+        model={"modelFormat": {"name": "zzz"}, "livenessProbe": {"perid": 1}}, hostAliases=[{"host": "x"}]
+    )
+    assert fields(judge(obj)) == {
+        f"{_M}.modelFormat.name",
+        f"{_M}.livenessProbe.perid",
+        "spec.predictor.hostAliases[0].ip",
+        "spec.predictor.hostAliases[0].host",
+    }
+
+
+# --- updates
+
+
+@pytest.mark.parametrize("case", TABLE, ids=[case.name for case in TABLE])
+def test_what_is_stored_may_be_written_again(case: Case) -> None:
+    first = judge_any(case.bad)
+    again = judge_any(case.bad, copy.deepcopy(case.bad))
+    assert again.allowed, again
+    assert first == judge_any(case.bad)
+    assert len([each for each in again.warnings if each.startswith("not new, so allowed")]) == len(
+        first.problems
+    )
+
+
+def test_an_update_is_refused_for_the_new_mistake_alone() -> None:
+    old = isvc(model={"env": [{"name": "LD_PRELOAD", "value": "x"}]}, tolerations=[{"effect": "NoRun"}])
+    new = copy.deepcopy(old)
+    new["spec"]["predictor"]["model"]["env"].insert(0, {"name": "PYTHONPATH", "value": "x"})
+    new["spec"]["predictor"]["tolerations"].insert(0, {"key": "good"})
+    verdict = judge(new, old)
+    assert fields(verdict) == {f"{_M}.env[0].name"}
+    assert any(f"{_M}.env[1].name" in each for each in verdict.warnings)
+
+
+def test_what_is_being_deleted_is_not_judged() -> None:
+    for case in TABLE:
+        obj = copy.deepcopy(case.bad)
+        obj["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        assert judge_any(obj, case.good) == Verdict()
+
+
+# --- devices
+
+
+def test_more_devices_than_a_node_has_are_a_warning() -> None:
+    obj = gpus(8, "--tensor_parallel_size=8")
+    path = f"{_M}.resources.limits[nvidia.com/gpu]"
+    assert judge(obj, largest_devices={"nvidia.com/gpu": 8}) == Verdict()
+    (warning,) = judge(obj, largest_devices={"nvidia.com/gpu": 4}).warnings
+    assert warning == f"{path}: the pod asks for 8, and the largest node has 4: it waits"
+    assert "no node has any" in judge(obj, largest_devices={}).warnings[0]
+    assert judge(obj, largest_devices=None) == Verdict()  # nothing is known of nodes
+
+
+def test_devices_that_the_flags_leave_idle_are_a_warning() -> None:
+    verdict = judge(gpus(4))
+    assert verdict.allowed
+    assert verdict.warnings[0].endswith("4 devices, and one is used: add --tensor_parallel_size=4")
+    assert judge(gpus(4, "--backend=huggingface")) == Verdict()
+
+
+def test_ranks_without_devices_are_a_warning_since_cpus_have_ranks_too() -> None:
+    verdict = judge(args("--tensor_parallel_size=2"))
+    assert verdict.allowed
+    assert "ask for 2 devices, and there is none" in verdict.warnings[0]
+
+
+def test_ranks_of_the_runtime_count_and_the_limit_is_what_to_change() -> None:
+    shipped = golden.shipped_runtime()
+    shipped["spec"]["containers"][0]["args"].append("--tensor-parallel-size=2")
+    runtimes = [parse_runtime(shipped)]
+    verdict = validate_inference_service(gpus(4), None, runtimes, Settings(), args_schemas=SCHEMAS)
+    assert fields(verdict) == {f"{_M}.resources.limits"}
+    verdict = validate_inference_service(gpus(2), None, runtimes, Settings(), args_schemas=SCHEMAS)
+    assert verdict == Verdict()
+
+
+def test_data_parallel_ranks_of_this_pod_count() -> None:
+    assert judge(gpus(4, "-tp=2", "-dp=2")) == Verdict()
+    assert judge(gpus(2, "-tp=2", "-dp=4", "-dpl=1")) == Verdict()
+    assert not judge(gpus(2, "-tp=2", "-dp=2")).allowed
+
+
+# --- trust
+
+
+def test_trust_is_the_namespaces_label_before_the_setting() -> None:
+    obj = args("--trust_remote_code")
+    trusted, restricted = {"stoker.dev/security": "trusted"}, {"stoker.dev/security": "restricted"}
+    assert not judge(obj).allowed
+    assert judge(obj, namespace_labels=trusted).allowed
+    assert judge(obj, config=Settings(security="trusted")).allowed
+    assert not judge(obj, config=Settings(security="trusted"), namespace_labels=restricted).allowed
+
+
+def test_runtimes_of_the_cluster_are_their_administrators() -> None:
+    obj = runtime(hostNetwork=True, container={"args": ["--trust-remote-code"]})
+    assert not judge_any(obj).allowed
+    assert judge_any(obj | {"kind": "ClusterServingRuntime"}).allowed
+
+
+def test_flags_of_the_runtime_are_not_the_users() -> None:
+    shipped = golden.shipped_runtime()
+    shipped["spec"]["containers"][0]["args"].append("--trust_remote_code")
+    verdict = validate_inference_service(
+        isvc(), None, [parse_runtime(shipped)], Settings(), args_schemas=SCHEMAS
+    )
+    assert verdict.allowed
+
+
+# --- flags and keys that nobody knows
+
+
+def test_flags_of_an_image_of_ones_own_are_warned_about() -> None:
+    verdict = judge(model(image="mine:1", args=["--anything"]))
+    assert verdict.allowed
+    assert verdict.warnings == (
+        f"{_M}.args: not checked: which flags an image of your own accepts is not known",
+    )
+    assert judge(own(args=["--anything"])) == Verdict()
+
+
+def test_a_key_of_kserve_that_is_near_no_other_is_a_warning() -> None:
+    verdict = judge(isvc(annotations={"serving.kserve.io/quantum-mode": "on"}))
+    assert verdict.allowed
+    assert "Stoker does not know this key" in verdict.warnings[0]
+
+
+def test_a_schema_that_is_missing_is_a_warning_for_its_runtime() -> None:
+    verdict = judge_any(runtime(annotations={"stoker.dev/args-schema": "runtime-0.1"}))
+    assert verdict.allowed
+    assert 'did you mean "runtime-0.1.0"?' in verdict.warnings[0]
+
+
+def test_runtimes_between_which_only_their_age_decides_are_a_warning() -> None:
+    obj = runtime(supportedModelFormats=[{"name": "huggingface", "autoSelect": True, "priority": 1}])
+    other = copy.deepcopy(obj)
+    other["metadata"]["name"] = "older"
+    verdict = validate_runtime(obj, None, others=[parse_runtime(other), parse_runtime(obj), RUNTIME])
+    assert verdict.allowed
+    assert verdict.warnings == (
+        "spec.supportedModelFormats[0].priority: "
+        "older has priority 1 for huggingface too; the newest is taken",
+    )
+
+
+# --- placeholders
+
+
+def test_names_that_a_placeholder_fills_are_judged_when_it_is_filled() -> None:
+    volumes = [{"name": "keys", "secret": {"secretName": "{{.Name}}-keys"}}]
+    assert judge_any(runtime(volumes=volumes, serviceAccountName="{{.Name}}")) == Verdict()
+
+
+def test_a_placeholder_is_no_number() -> None:
+    verdict = judge_any(runtime(securityContext={"runAsUser": '{{.Labels["user"]}}'}))
+    assert fields(verdict) == {"spec.securityContext.runAsUser"}
+
+
+def test_a_place_is_found_by_the_key_that_merging_goes_by() -> None:
+    mine = {"env": [{"name": "B"}, {"name": "A"}]}
+    env = Place("spec", mine).field("env")
+    assert env.entry(0, {"name": "A"}, ("name",)).path == "spec.env[1]"
+    assert env.entry(1, {"name": "C"}, ("name",)).path == "spec.env.C"
