@@ -127,7 +127,7 @@ class Lifecycle:
         settings, state = self._settings, self._state
         state.enter(Phase.FETCHING)
         reporting = Reporting(state, log)
-        retrying = Retrying(on_retry=reporting.retrying)
+        retrying = Retrying(on_retry=reporting.retrying, on_wait=reporting.waiting)
 
         def fetch() -> tuple[Path, Path]:
             path = resolve(_wanted(settings), reporting.report, retrying)

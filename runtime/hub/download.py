@@ -144,7 +144,7 @@ def _bring(
     home = hub_cache.folder(cache, source.repository)
     blobs, snapshot = home / "blobs", home / "snapshots" / there.commit
     lock = cache / ".locks" / f"{home.name}.lock"
-    with exclusive(lock, waiting=lambda: retrying.on_retry("another process fetches this model", 0.0)):
+    with exclusive(lock, retrying.on_wait):
         try:
             links = [file for file in wanted if not (snapshot / file.path).exists()]
             missing = {file.tag: file for file in links if not (blobs / file.tag).exists()}

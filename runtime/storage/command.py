@@ -81,7 +81,7 @@ def fetch(
     """Brings what a URI names into a directory. Raises Failure."""
     uri = uris.parse(text)
     reporting = Reporting(state, log)
-    retrying = retrying or Retrying(on_retry=reporting.retrying)
+    retrying = retrying or Retrying(on_retry=reporting.retrying, on_wait=reporting.waiting)
     source, listed = _listed(uri, state, environ, retrying)
     wanted = choose(listed, Choice(everything=True, pickle=pickle_allowed(environ)), source.name)
     left_out = sorted({file.path for file in listed} - {file.path for file in wanted})

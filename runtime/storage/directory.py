@@ -20,7 +20,7 @@ def fetch_into(
     Safe beside other processes that do the same. Raises Failure.
     """
     work = target / WORK
-    with exclusive(work / "lock"):
+    with exclusive(work / "lock", retrying.on_wait):
         marks = {file: work / f"{_name(file)}.whole" for file in files}
         there = [file for file in files if _is_whole(target / file.path, marks[file], file)]
         missing = [file for file in files if file not in there]

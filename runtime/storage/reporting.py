@@ -36,6 +36,10 @@ class Reporting:
             words |= {"mb_per_second": round(speed / 1e6, 1), "seconds_left": round((total - done) / speed)}
         self._log.info("fetching", **words)
 
+    def waiting(self) -> None:
+        """Another process fetches the same."""
+        self._log.info("waiting", reason="another process fetches the same model into the same place")
+
     def retrying(self, problem: str, seconds: float) -> None:
         """Something failed and is tried again after so many seconds."""
         self._log.warning("trying again", problem=problem, seconds=round(seconds, 1))

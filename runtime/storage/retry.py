@@ -40,6 +40,7 @@ class Retrying:
     # For tests: waits without waiting. Returns whether the work was cancelled.
     wait: Callable[[float], bool] | None = None
     on_retry: Callable[[str, float], None] = lambda message, seconds: None
+    on_wait: Callable[[], None] = lambda: None  # another process does the same work; it is waited for
 
     def pause(self, failed: int, problem: Transient) -> None:
         """Wait before the next attempt, `failed` attempts in a row having failed. Raises the problem when

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runtime.failures import Failure
 from runtime.storage import uri as runtime_uri
-from stoker.serving.admission.sources import check_sources
+from stoker.serving.admission.sources import check_sources, source_warnings
 from stoker.serving.api.objects import (
     InferenceService,
     ServingRuntime,
@@ -371,6 +371,23 @@ def test_what_names_one_model_is_let_through(
     service: InferenceService, of: ServingRuntime, args: list[str]
 ) -> None:
     assert list(check_sources(service, of, args, Settings())) == []
+
+
+def test_secrets_of_an_account_are_said_to_be_not_read() -> None:
+    def said(annotations: dict[str, str], uri: str = "s3://bucket/x", **model: Any) -> list[str]:
+        written = {"modelFormat": {"name": "huggingface"}, "storageUri": uri, **model}
+        predictor = {"serviceAccountName": "reader", "model": written}
+        metadata = {"name": "m", "annotations": annotations}
+        obj = {"metadata": metadata, "spec": {"predictor": predictor}}
+        return list(source_warnings(parse_inference_service(obj)))
+
+    (warning,) = said({})
+    assert warning.startswith(f"{FIELD}: Secrets attached to ServiceAccount reader are not read")
+    assert said({SECRET_ANNOTATION: "keys"}) == []
+    assert said({}, env=[{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]) == []
+    assert said({}, envFrom=[{"secretRef": {"name": "keys"}}]) == []
+    assert said({}, uri="pvc://claim") == []
+    assert list(source_warnings(isvc("s3://bucket/x"))) == []
 
 
 def test_an_inference_service_without_storage_is_left_alone() -> None:

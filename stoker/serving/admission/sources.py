@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from stoker.serving.api.objects import InferenceService, ServingRuntime
 from stoker.serving.problems import FieldProblem, child, forbidden, required
 from stoker.serving.rendering.arguments import parse_flags, value_of
-from stoker.serving.rendering.storage import MOUNT, URI_FLAG, fetches_itself, uri_field
+from stoker.serving.rendering.storage import MOUNT, SECRET_ANNOTATION, URI_FLAG, fetches_itself, uri_field
 from stoker.serving.rendering.storage_uri import read
 from stoker.serving.settings import Settings
 
@@ -32,6 +32,23 @@ def check_sources(
         model = isvc.predictor.model
         path = child(model.path, "storageUri") if model else "spec.predictor.model.storageUri"
         yield required(path, 'which model to serve: storageUri ("hf://OWNER/MODEL"), or --model_id in args')
+
+
+def source_warnings(isvc: InferenceService) -> Iterator[str]:
+    """What somebody who comes from KServe would otherwise find out from a pod that has no credentials."""
+    field, account = uri_field(isvc), isvc.predictor.pod_spec.get("serviceAccountName")
+    if field is None or not account or field[1].partition("://")[0] not in ("hf", "s3"):
+        return
+    model = isvc.predictor.model
+    containers = [model.container] if model else isvc.predictor.containers
+    given = [str(each.get("name")) for one in containers for each in one.get("env") or []]
+    if SECRET_ANNOTATION in isvc.annotations or any(one.get("envFrom") for one in containers):
+        return
+    if not any(name.startswith(("AWS_", "HF_TOKEN")) for name in given):
+        yield (
+            f"{field[0]}: Secrets attached to ServiceAccount {account} are not read; name the one with the "
+            f"credentials in the annotation {SECRET_ANNOTATION}, unless the account's role is enough"
+        )
 
 
 def _both(isvc: InferenceService, merged_args: Sequence[str], path: str) -> Iterator[FieldProblem]:

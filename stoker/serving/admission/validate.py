@@ -25,7 +25,7 @@ from stoker.serving.admission import (
 from stoker.serving.admission.choosing import choose
 from stoker.serving.admission.flags import check_flags
 from stoker.serving.admission.places import told_once
-from stoker.serving.admission.sources import check_sources
+from stoker.serving.admission.sources import check_sources, source_warnings
 from stoker.serving.api.objects import InferenceService, ServingRuntime, read_inference_service
 from stoker.serving.api.reading import Object
 from stoker.serving.problems import FieldProblem, child
@@ -125,6 +125,7 @@ def _judge(obj: Object, around: _Around) -> Verdict:
     for group in _as_written(obj, isvc, around):
         problems += list(told_once(group, problems))
     around.warned.extend(warnings.of_inference_service(isvc))
+    around.warned.extend(source_warnings(isvc))
     choice = choose(isvc, around.runtimes)
     if choice.problem is not None:
         if around.settings.missing_runtime == "warn":
