@@ -45,7 +45,7 @@ P50_MS, P99_MS = 3.0, 10.0
 
 @dataclass(frozen=True)
 class Figures:
-    """Milliseconds of each review or create; the webhook's memory (MiB) and CPU (milliseconds) for a review."""
+    """Milliseconds of each review or create; the webhook's memory in MiB, its CPU milliseconds a review."""
 
     webhook: list[float]
     whole: list[float]
