@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from controller.recent_writes import RecentWrites
@@ -14,6 +14,7 @@ from stoker.kube.informer import Informer
 from stoker.kube.resource import (
     CONTROLLER_REVISIONS,
     DEPLOYMENTS,
+    NAMESPACES,
     POD_DISRUPTION_BUDGETS,
     PODS,
     SERVICES,
@@ -32,6 +33,14 @@ _MANAGED = f"{names.APP_MANAGED_BY_LABEL}={names.MANAGER}"
 
 
 @dataclass(frozen=True)
+class Admission:
+    """What the webhook judges an InferenceService with, beside runtimes and settings."""
+
+    args_schemas: Mapping[str, Object] = field(default_factory=dict)
+    namespace_labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class View:
     """One InferenceService and everything that belongs to it, as last seen. Read-only."""
 
@@ -40,6 +49,7 @@ class View:
     pods: list[Object]
     runtimes: Callable[[], list[Object]]  # of its namespace and of the cluster; asked only where needed
     gateway_ready: bool | None  # None: not watched
+    admission: Admission = Admission()
 
     @property
     def key(self) -> Key:
@@ -60,9 +70,19 @@ class View:
 
 
 class Caches:
-    """The informers. `gateway`: namespace and labels of the gateway's pods, where those are watched."""
+    """The informers. `gateway`: namespace and labels of the gateway's pods, where those are watched.
 
-    def __init__(self, client: Client, gateway: tuple[str, str] | None = None) -> None:
+    `args_schemas`: JSON Schemas of runtimes' flags, see `validate_inference_service`.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        gateway: tuple[str, str] | None = None,
+        args_schemas: Mapping[str, Object] = {},
+    ) -> None:
+        self._args_schemas = args_schemas
+        self.namespaces = Informer(client, NAMESPACES, transform=_labels_alone)
         self.recent = RecentWrites()
         self.services = Informer(client, INFERENCE_SERVICES)
         self.runtimes = Informer(client, SERVING_RUNTIMES)
@@ -87,6 +107,7 @@ class Caches:
             self.services,
             self.runtimes,
             self.cluster_runtimes,
+            self.namespaces,
             *self.children.values(),
             self.pods,
             *more,
@@ -135,7 +156,10 @@ class Caches:
             for pod in self.pods.by_index(_OWNER, str(key))
             if pod["metadata"]["creationTimestamp"] >= born
         ]
-        return View(obj, children, pods, lambda: self._runtimes(key.namespace), self.gateway_ready())
+        admission = Admission(self._args_schemas, self._namespace_labels(key.namespace))
+        return View(
+            obj, children, pods, lambda: self._runtimes(key.namespace), self.gateway_ready(), admission
+        )
 
     def gateway_ready(self) -> bool | None:
         """Whether some pod of the gateway takes requests; None where they are not watched."""
@@ -143,6 +167,10 @@ class Caches:
 
     def _runtimes(self, namespace: str) -> list[Object]:
         return [*self.runtimes.list(namespace), *self.cluster_runtimes.list()]
+
+    def _namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        found = self.namespaces.get(Key("", namespace))
+        return {} if found is None else found["metadata"]["labels"]
 
     def _waiting(self, namespace: str | None) -> Iterable[Key]:
         """InferenceServices that another runtime may help: all others keep the revision they have."""
@@ -200,6 +228,12 @@ def owner_key(obj: Object) -> Key:
     metadata = obj["metadata"]
     labels = metadata.get("labels") or {}
     return Key(metadata.get("namespace") or "", labels.get(names.INFERENCE_SERVICE_LABEL) or "")
+
+
+def _labels_alone(namespace: Object) -> Object:
+    metadata = namespace["metadata"]
+    kept = {name: metadata.get(name) for name in ("name", "uid", "resourceVersion")}
+    return {"metadata": kept | {"labels": metadata.get("labels") or {}}}
 
 
 def _slim(pod: Object) -> Object:

@@ -29,7 +29,7 @@ from stoker.kube.resource import (
 )
 from stoker.serving import names
 from stoker.serving.api.objects import InferenceService, read_inference_service
-from stoker.serving.problems import Invalid
+from stoker.serving.problems import FieldProblem, Invalid
 from stoker.serving.rollouts import children
 from stoker.serving.rollouts.revisions import Revision, revision_number, to_prune
 from stoker.serving.rollouts.rollout import Plan, Request, parse_strategy, plan
@@ -64,6 +64,7 @@ def desire(
 ) -> Desired:
     """Everything wanted. `now`: seconds since the epoch."""
     isvc, problems = read_inference_service(view.obj)
+    problems = [*problems, *_deadline_problems(isvc, settings)]
     target = find_target(view, isvc, Invalid(*problems) if problems else None, settings)
     reports = pod_reports(view, state_of, said_of)
     replicas = max(1, isvc.predictor.min_replicas)
@@ -88,6 +89,14 @@ def desire(
         # Nothing sure is known of what is wanted, so what runs is left alone.
         return Desired(situation)
     return _Planned(view, isvc, settings, target=target, situation=situation, now=now).desired()
+
+
+def _deadline_problems(isvc: InferenceService, settings: Settings) -> Sequence[FieldProblem]:
+    try:
+        children.progress_deadline(isvc.annotations, settings)
+    except Invalid as error:
+        return error.problems
+    return ()
 
 
 class _Planned:

@@ -16,6 +16,7 @@ from controller.metrics import Metrics
 from controller.options import Options, parse_options
 from controller.reconciler import InferenceServiceReconciler
 from controller.state_poll import StatePoll
+from stoker.configuration import load_args_schemas
 from stoker.kube.client import ConnectionConfig, connect
 from stoker.kube.control_loop import ControlLoop
 from stoker.kube.events import EventRecorder
@@ -47,7 +48,9 @@ async def run(options: Options) -> None:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connect(config))
         caches = Caches(
-            client, (options.namespace, options.gateway_selector) if options.gateway_selector else None
+            client,
+            (options.namespace, options.gateway_selector) if options.gateway_selector else None,
+            load_args_schemas(options.args_schemas),
         )
         health = HealthServer(
             "0.0.0.0",

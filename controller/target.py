@@ -9,7 +9,14 @@ import structlog
 
 from controller.caches import View
 from stoker.kube.resource import CONTROLLER_REVISIONS, DEPLOYMENTS, Object
-from stoker.serving.api.objects import InferenceService, ServingRuntime, parse_runtime, read_inference_service
+from stoker.serving.admission.validate import validate_inference_service
+from stoker.serving.api.objects import (
+    EXTENSION_FIELDS,
+    InferenceService,
+    ServingRuntime,
+    parse_runtime,
+    read_inference_service,
+)
 from stoker.serving.problems import Invalid
 from stoker.serving.rendering.render import inputs_of, render
 from stoker.serving.rendering.selection import NoRuntime, select_runtime
@@ -27,6 +34,8 @@ from stoker.serving.status.judge import SpecProblem
 log = structlog.get_logger()
 
 INVALID = "InvalidPredictorSpec"
+# Of a predictor, what no revision stores.
+_BESIDE = EXTENSION_FIELDS - {"labels", "annotations"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,9 @@ def _restated(stored: Object) -> Object:
 
 
 def _render(view: View, isvc: InferenceService, stored: dict[str, Revision], settings: Settings) -> Revision:
-    runtime = select_runtime(isvc, _runtimes(view)).runtime
+    runtimes = _runtimes(view)
+    runtime = select_runtime(isvc, runtimes).runtime
+    _admit(view, stored, runtimes, settings)
     rendered = render(isvc, runtime, settings)
     in_use = [name for name, each in view.children[DEPLOYMENTS].items() if view.controls(each)]
     number = next_number(stored.values(), in_use)
@@ -84,6 +95,32 @@ def _render(view: View, isvc: InferenceService, stored: dict[str, Revision], set
         inputs=rendered.inputs,
         runtime=RuntimeReference.to(runtime) if runtime is not None else None,
     )
+
+
+def _admit(
+    view: View, stored: dict[str, Revision], runtimes: list[ServingRuntime], settings: Settings
+) -> None:
+    """The rules of admission once more: the webhook may have been away when the object was stored.
+
+    As there, what the last revision was allowed is not held against the next one.
+    """
+    last = _last(stored, view)
+    spec: Any = view.obj.get("spec") or {}
+    old: Object | None = None
+    if last is not None:
+        kept = {name: spec["predictor"][name] for name in _BESIDE if name in spec["predictor"]}
+        old = {**view.obj, "spec": {**spec, "predictor": {**(last.inputs.get("predictor") or {}), **kept}}}
+    given = view.admission
+    verdict = validate_inference_service(
+        view.obj,
+        old,
+        runtimes,
+        settings,
+        args_schemas=given.args_schemas,
+        namespace_labels=given.namespace_labels,
+    )
+    if verdict.problems:
+        raise Invalid(*verdict.problems)
 
 
 def _runtimes(view: View) -> list[ServingRuntime]:

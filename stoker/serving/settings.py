@@ -75,6 +75,9 @@ class Settings:
     pod_security: str = "compatible"
     # How long a model may take from the container's start until its first token; sizes the startup probe.
     startup_deadline: float = 3600.0
+    # How long a revision may take, nodes and images included, until it is called stalled; nothing is stopped
+    # then. The annotation stoker.dev/progress-deadline says so for one InferenceService.
+    progress_deadline: float = 4200.0
     # The end of a pod: endpoints are removed during `pre_stop_seconds`; late requests are still taken
     # during `lame_duck_seconds`; streams may finish during `drain_seconds`; then the process ends.
     pre_stop_seconds: int = 10
@@ -228,6 +231,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], FieldProblem | None]] = {
     "url_template": _template,
     "hand_over_after": _seconds,
     "startup_deadline": _seconds,
+    "progress_deadline": _seconds,
     "pre_stop_seconds": _whole_seconds,
     "lame_duck_seconds": _whole_seconds,
     "drain_seconds": _whole_seconds,

@@ -45,7 +45,12 @@ _OF_RUNTIMES = (
 )
 
 
-_OF_INFERENCE_SERVICES = (names.PROGRESS_DEADLINE_ANNOTATION, storage.READ_ONLY_ANNOTATION, storage.SECRET_ANNOTATION, *S3_ANNOTATIONS)
+_OF_INFERENCE_SERVICES = (
+    names.PROGRESS_DEADLINE_ANNOTATION,
+    storage.READ_ONLY_ANNOTATION,
+    storage.SECRET_ANNOTATION,
+    *S3_ANNOTATIONS,
+)
 
 
 def judge(metadata: Mapping[str, object], known: Iterable[str]) -> tuple[list[FieldProblem], list[str]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from stoker.serving import names
 from stoker.serving.api.objects import InferenceService
 from stoker.serving.api.reading import Object
+from stoker.serving.problems import Invalid, child, invalid
 from stoker.serving.rollouts.revisions import Revision, inputs_hash
 from stoker.serving.settings import Settings
 
@@ -14,6 +16,7 @@ from stoker.serving.settings import Settings
 HAND_OVER_ANNOTATION = f"{names.DOMAIN}/hand-over"
 INPUTS_HASH_ANNOTATION = f"{names.DOMAIN}/inputs-hash"
 
+_LONGEST_DEADLINE = 604_800  # a week
 _PORT_NAME = "http"
 _DEFAULT_PORT = 8080
 
@@ -57,7 +60,7 @@ def deployment(
         "spec": {
             "replicas": replicas,
             "revisionHistoryLimit": 0,
-            "progressDeadlineSeconds": max(1, int(settings.startup_deadline)),
+            "progressDeadlineSeconds": progress_deadline(isvc.annotations, settings),
             "selector": {"matchLabels": names.selector(isvc.name, revision.name)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "template": revision.template,
@@ -110,6 +113,17 @@ def serving_containers(template: Object) -> list[Any]:
     """The pod's containers, the model's first."""
     containers = (template.get("spec") or {}).get("containers") or []
     return sorted(containers, key=lambda each: each.get("name") != names.MODEL_CONTAINER)
+
+
+def progress_deadline(annotations: Mapping[str, str], settings: Settings) -> int:
+    """Seconds until a revision that is not ready is called stalled; Invalid where the annotation is none."""
+    given = annotations.get(names.PROGRESS_DEADLINE_ANNOTATION)
+    if given is None:
+        return max(1, int(settings.progress_deadline))
+    if given.isascii() and given.isdecimal() and 1 <= int(given) <= _LONGEST_DEADLINE:
+        return int(given)
+    path = child("metadata.annotations", names.PROGRESS_DEADLINE_ANNOTATION)
+    raise Invalid(invalid(path, given, f"must be whole seconds from 1 to {_LONGEST_DEADLINE}"))
 
 
 def _metadata(isvc: InferenceService, name: str, labels: dict[str, str]) -> Object:
