@@ -21,8 +21,9 @@ Object = Mapping[str, Any]
 
 def _pod(pod: Object, at: Place) -> Found:
     for name, check in _POD_SYNTAX.items():
-        if pod.get(name):
-            yield from check(pod[name], at.field(name).path)
+        given = pod.get(name)
+        if given or (given == "" and name in _NEVER_EMPTY):
+            yield from check(given, at.field(name).path)
     for key, value in (pod.get("nodeSelector") or {}).items():
         path = child(at.field("nodeSelector").path, key)
         yield from syntax.qualified_name(key, path)
@@ -32,6 +33,8 @@ def _pod(pod: Object, at: Place) -> Found:
     yield from syntax.at_least(pod, "terminationGracePeriodSeconds", 0, at)
 
 
+# Kubernetes tells an empty one from an absent one.
+_NEVER_EMPTY = frozenset({"runtimeClassName"})
 _POD_SYNTAX = {
     "hostname": syntax.dns_label,
     "subdomain": syntax.dns_label,

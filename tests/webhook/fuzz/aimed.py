@@ -362,6 +362,7 @@ PREDICTORS: list[dict[str, Any]] = [
     {"initContainers": [{"name": "first", "image": "x.y/init:1"}]},
     {"initContainers": [7]},
     {"priorityClassName": "Not A Name"},
+    {"runtimeClassName": ""},
     {"serviceAccountName": "Not A Name"},
     {"nodeSelector": {"bad key": "x"}},
     {"nodeSelector": 7},
