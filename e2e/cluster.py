@@ -95,18 +95,20 @@ class Cluster:
             raise AssertionError(f"{error}\nReady: {self.condition(name, namespace=namespace)}") from error
         return isvc
 
-    def wait_reason(self, name: str, reason: str, words: str, *, timeout: float = 90) -> Object:
+    def wait_reason(
+        self, name: str, reason: str, words: str, *, timeout: float = 90, namespace: str = "default"
+    ) -> Object:
         """Wait until Ready is not True with this reason and these words in its message."""
 
         def said() -> Object | None:
-            ready = self.condition(name)
+            ready = self.condition(name, namespace=namespace)
             told = ready.get("status") != "True" and ready.get("reason") == reason
             return ready if told and words in ready.get("message", "") else None
 
         try:
             found: Object = self.wait(f"{name}: reason {reason} with {words!r}", said, timeout=timeout)
         except AssertionError as error:
-            raise AssertionError(f"{error}\nReady: {self.condition(name)}") from error
+            raise AssertionError(f"{error}\nReady: {self.condition(name, namespace=namespace)}") from error
         return found
 
     def delete(self, name: str, kind: str = "inferenceservice") -> None:
