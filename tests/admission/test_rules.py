@@ -166,6 +166,14 @@ def test_trust_is_the_namespaces_label_before_the_setting() -> None:
     assert not judge(obj, config=Settings(security="trusted"), namespace_labels=restricted).allowed
 
 
+def test_what_a_trusted_namespace_may_do_must_still_be_right() -> None:
+    trusted = {"stoker.dev/security": "trusted"}
+    obj = isvc(volumes=[{"name": "a", "hostPath": {"path": "/data/../etc"}}])
+    assert fields(judge(obj, namespace_labels=trusted)) == {"spec.predictor.volumes[0].hostPath.path"}
+    obj = isvc(volumes=[{"name": "a", "hostPath": {"path": "/data", "type": "directory"}}])
+    assert fields(judge(obj, namespace_labels=trusted)) == {"spec.predictor.volumes[0].hostPath.type"}
+
+
 def test_runtimes_of_the_cluster_are_their_administrators() -> None:
     obj = runtime(hostNetwork=True, container={"args": ["--trust-remote-code"]})
     assert not judge_any(obj).allowed

@@ -51,6 +51,8 @@ class Answers:
     good_with_policy: dict[str, ApiError | None] = field(default_factory=dict)
     trusted: dict[str, ApiError | None] = field(default_factory=dict)
     without_webhook: dict[str, ApiError | None] = field(default_factory=dict)
+    updates: dict[str, ApiError | None] = field(default_factory=dict)
+    """Of an object that was stored before there were rules."""
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,7 @@ async def _ask_all(server: ApiServer, folder: Path) -> Answers:
             await _ask(client, SECURITY, lambda case: case.bad, got.with_policy)
             await _ask(client, SECURITY, lambda case: case.good, got.good_with_policy)
             await _ask(client, SECURITY, lambda case: _moved(case.bad, TRUSTED), got.trusted)
+            await _update(client, got.updates)
             await client.delete(VALIDATING_WEBHOOK_CONFIGURATIONS, Key("", NAME))
             unjudged = isvc(model={"modelFormat": {"name": "nobody"}})
             await eventually(lambda: _passes(client, unjudged), "still asked")
@@ -95,6 +98,7 @@ async def _prepare(made: Cluster) -> None:
         await client.apply(
             SERVING_RUNTIMES, runtime(**fields) | {"metadata": {"name": name, "namespace": NAMESPACE}}
         )
+    await client.create(INFERENCE_SERVICES, OLD)
     await made.start()
     for known in ("kserve-huggingfaceserver", "table-other"):
         form = {"name": "other"} if known == "table-other" else {"name": "huggingface"}
@@ -103,6 +107,32 @@ async def _prepare(made: Cluster) -> None:
     # The trusted namespace's label, too, comes by a watch.
     probe = _moved(isvc(hostNetwork=True), TRUSTED)
     await eventually(lambda: _passes(client, probe), "the namespace's label does not reach the webhook")
+
+
+async def _update(client: Client, into: dict[str, ApiError | None]) -> None:
+    """Changes of the old object, with webhook and policy."""
+    key = Key(NAMESPACE, OLD["metadata"]["name"])
+    more = [*OLD["spec"]["predictor"]["model"]["env"], {"name": "PYTHONPATH", "value": "x"}]
+    for name, patch in (
+        ("replicas", {"spec": {"predictor": {"minReplicas": 2}}}),
+        ("another variable", {"spec": {"predictor": {"model": {"env": more}}}}),
+        ("another part of the node", {"spec": {"predictor": {"hostPID": True}}}),
+        (
+            "another flag",
+            {"spec": {"predictor": {"model": {"args": ["--model_id=a/b", "--gone=1", "--no_such"]}}}},
+        ),
+        ("one mistake less", {"spec": {"predictor": {"hostNetwork": None}}}),
+        ("finalizer", {"metadata": {"finalizers": ["stoker.dev/test"]}}),
+    ):
+        try:
+            await client.merge_patch(INFERENCE_SERVICES, key, patch)
+            into[name] = None
+        except ApiError as error:
+            into[name] = error
+    await client.delete(INFERENCE_SERVICES, key)
+    await client.merge_patch(INFERENCE_SERVICES, key, {"metadata": {"finalizers": None}})
+    with pytest.raises(ApiError, match="not found"):
+        await client.get(INFERENCE_SERVICES, key)
 
 
 async def _install_policy(client: Client) -> None:
@@ -146,6 +176,13 @@ async def _answer(client: Client, obj: Object) -> ApiError | None:
 
 async def _passes(client: Client, obj: Object) -> bool:
     return await _answer(client, obj) is None
+
+
+OLD = isvc(
+    "old",
+    model={"env": [{"name": "LD_PRELOAD", "value": "x"}], "args": ["--model_id=a/b", "--gone=1"]},
+    hostNetwork=True,
+)
 
 
 def _moved(obj: Object, namespace: str) -> Object:
@@ -218,3 +255,15 @@ def test_the_security_list_holds_with_and_without_the_webhook(answers: Answers, 
     # In a trusted namespace nobody refuses it for that; a flag may still be none of the image's.
     trusted = answers.trusted[case.name]
     assert trusted is None or "stoker.dev/security" not in trusted.message, trusted
+
+
+def test_an_update_is_refused_only_for_what_it_makes_worse(answers: Answers) -> None:
+    refused = {name: error for name, error in answers.updates.items() if error is not None}
+    assert {name: layer_of(error) for name, error in refused.items()} == {
+        "another variable": "policy",
+        "another part of the node": "policy",
+        "another flag": "webhook",
+    }
+    assert "PYTHONPATH" in refused["another variable"].message
+    assert "--gone" not in refused["another flag"].message
+    assert _says(refused["another flag"], "spec.predictor.model.args[2]", "Unknown flag --no_such")

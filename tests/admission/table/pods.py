@@ -50,6 +50,14 @@ def _nodes(**requirement: Any) -> Object:
     return isvc(affinity={"nodeAffinity": required})
 
 
+def _projected(*sources: Object) -> Object:
+    return isvc(volumes=[{"name": "a", "projected": {"sources": list(sources)}}])
+
+
+def _apart(term: Object) -> Object:
+    return isvc(affinity={"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}})
+
+
 _EXPRESSION = (
     f"{_P}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
     ".nodeSelectorTerms[0].matchExpressions[0]"
@@ -767,5 +775,189 @@ ROWS: list[Row] = [
         "stands for it",
         model(args=[MODEL_ID, "--model_name={{.Labels.team}}"]),
         isvc(model={"args": [MODEL_ID, "--model_name={{.Labels.team}}"]}, labels={"team": "a"}),
+    ),
+    # --- what is deeper inside
+    (
+        "key of a ConfigMap with a slash",
+        "webhook",
+        f"{_M}.env[0].valueFrom.configMapKeyRef.key",
+        "must be a key",
+        _env({"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "a/b"}}}),
+        _env({"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "a.b"}}}),
+    ),
+    (
+        "name of a variable beyond ASCII",
+        "webhook",
+        f"{_M}.env[0].name",
+        "printable ASCII",
+        _env({"name": "GRÖSSE", "value": "1"}),
+        _env({"name": "SIZE", "value": "1"}),
+    ),
+    (
+        "request to port 0",
+        "webhook",
+        f"{_C}.readinessProbe.httpGet.port",
+        "from 1 to 65535",
+        _ready(httpGet={"port": 0}),
+        _ready(httpGet={"port": 8080}),
+    ),
+    (
+        "gRPC on port 0",
+        "webhook",
+        f"{_C}.readinessProbe.grpc.port",
+        "from 1 to 65535",
+        _ready(grpc={"port": 0}),
+        _ready(grpc={"port": 9000}),
+    ),
+    (
+        "sleep below zero",
+        "webhook",
+        f"{_C}.lifecycle.preStop.sleep.seconds",
+        "at least 0",
+        own(lifecycle={"preStop": {"sleep": {"seconds": -1}}}),
+        own(lifecycle={"preStop": {"sleep": {"seconds": 1}}}),
+    ),
+    (
+        "root that a container may not be",
+        "webhook",
+        f"{_C}.securityContext.runAsUser",
+        "runAsNonRoot",
+        own(securityContext={"runAsNonRoot": True, "runAsUser": 0}),
+        own(securityContext={"runAsNonRoot": True, "runAsUser": 7}),
+    ),
+    (
+        "group below zero",
+        "webhook",
+        f"{_C}.securityContext.runAsGroup",
+        "at least 0",
+        own(securityContext={"runAsGroup": -1}),
+        own(securityContext={"runAsGroup": 1}),
+    ),
+    (
+        "AppArmor profile without its name",
+        "webhook",
+        f"{_C}.securityContext.appArmorProfile.localhostProfile",
+        "names a profile",
+        own(securityContext={"appArmorProfile": {"type": "Localhost"}}),
+        own(securityContext={"appArmorProfile": {"type": "RuntimeDefault"}}),
+    ),
+    (
+        "projection of two things",
+        "webhook",
+        f"{_P}.volumes[0].projected.sources[0]",
+        "exactly one source",
+        _projected({"secret": {"name": "s"}, "configMap": {"name": "c"}}),
+        _projected({"secret": {"name": "s"}}, {"configMap": {"name": "c"}}),
+    ),
+    (
+        "projected secret without name",
+        "webhook",
+        f"{_P}.volumes[0].projected.sources[0].secret.name",
+        "Required",
+        _projected({"secret": {}}),
+        _projected({"secret": {"name": "s"}}),
+    ),
+    (
+        "projected ConfigMap without name",
+        "webhook",
+        f"{_P}.volumes[0].projected.sources[0].configMap.name",
+        "Required",
+        _projected({"configMap": {}}),
+        _projected({"configMap": {"name": "c"}}),
+    ),
+    (
+        "token that ends at once",
+        "webhook",
+        f"{_P}.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds",
+        "at least 600",
+        _projected({"serviceAccountToken": {"path": "t", "expirationSeconds": 5}}),
+        _projected({"serviceAccountToken": {"path": "t", "expirationSeconds": 600}}),
+    ),
+    (
+        "item below a parent",
+        "webhook",
+        f"{_P}.volumes[0].secret.items[0].path",
+        "must not contain '..'",
+        _volume({"name": "a", "secret": {"secretName": "s", "items": [{"key": "k", "path": "../x"}]}}),
+        _volume({"name": "a", "secret": {"secretName": "s", "items": [{"key": "k", "path": "x"}]}}),
+    ),
+    (
+        "mode beyond 0777",
+        "webhook",
+        f"{_P}.volumes[0].secret.items[0].mode",
+        "0777",
+        _volume(
+            {"name": "a", "secret": {"secretName": "s", "items": [{"key": "k", "path": "x", "mode": 4096}]}}
+        ),
+        _volume(
+            {"name": "a", "secret": {"secretName": "s", "items": [{"key": "k", "path": "x", "mode": 256}]}}
+        ),
+    ),
+    (
+        "pods near nothing",
+        "webhook",
+        f"{_P}.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey",
+        "a label of nodes",
+        _apart({"topologyKey": ""}),
+        _apart({"topologyKey": "kubernetes.io/hostname"}),
+    ),
+    (
+        "pods by an unknown operator",
+        "webhook",
+        f"{_P}.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelector.matchExpressions[0].operator",
+        "must be In",
+        _apart(
+            {"topologyKey": "zone", "labelSelector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}
+        ),
+        _apart(
+            {
+                "topologyKey": "zone",
+                "labelSelector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]},
+            }
+        ),
+    ),
+    (
+        "weight of nodes over 100",
+        "webhook",
+        f"{_P}.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight",
+        "from 1 to 100",
+        isvc(
+            affinity={
+                "nodeAffinity": {
+                    "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 200, "preference": {}}]
+                }
+            }
+        ),
+        isvc(
+            affinity={
+                "nodeAffinity": {
+                    "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": {}}]
+                }
+            }
+        ),
+    ),
+    (
+        "weight of pods below 1",
+        "webhook",
+        f"{_P}.affinity.podAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight",
+        "from 1 to 100",
+        isvc(
+            affinity={
+                "podAffinity": {
+                    "preferredDuringSchedulingIgnoredDuringExecution": [
+                        {"weight": 0, "podAffinityTerm": {"topologyKey": "a"}}
+                    ]
+                }
+            }
+        ),
+        isvc(
+            affinity={
+                "podAffinity": {
+                    "preferredDuringSchedulingIgnoredDuringExecution": [
+                        {"weight": 1, "podAffinityTerm": {"topologyKey": "a"}}
+                    ]
+                }
+            }
+        ),
     ),
 ]
