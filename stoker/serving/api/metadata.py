@@ -48,6 +48,13 @@ METADATA = (
         "warned",
         "has no effect: write cloud.google.com/gke-accelerator under spec.predictor.nodeSelector",
     ),
+    Field(
+        "serving.kserve.io/stop",
+        "warned",
+        "has no effect yet: delete the InferenceService to stop its pods",
+        only="true",
+        concerns=lambda value, _: value.lower() == "true",
+    ),
     Field("serving.kserve.io/storageSecretName", note="the Secret with the credentials for storageUri"),
     Field("serving.kserve.io/s3-*", note="endpoint, region and the like of s3://: see docs/storage.md"),
     Field("storage.kserve.io/readonly", note="false: the claim of pvc:// is mounted to be written"),
