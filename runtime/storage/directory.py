@@ -27,6 +27,7 @@ def fetch_into(
         orders = [Order(file, target / file.path, work / f"{_name(file)}.partial") for file in missing]
         transfer = Transfer(source, report, retrying)
         try:
+            _forget_others(work, {_name(file) for file in files})
             for file in missing:
                 # First, so that no mark outlives the file it speaks of.
                 marks[file].unlink(missing_ok=True)
@@ -36,6 +37,13 @@ def fetch_into(
             _open_to_all(target)
         except OSError as error:
             raise disk_failure(error, target) from error
+
+
+def _forget_others(work: Path, names: set[str]) -> None:
+    """Removes parts and marks of content that the source no longer has: nothing would ever end them."""
+    for path in work.iterdir():
+        if path.suffix in (".partial", ".progress", ".whole") and path.stem not in names:
+            path.unlink()
 
 
 def _name(file: RemoteFile) -> str:

@@ -296,6 +296,20 @@ def test_changed_content_is_fetched_anew(tmp_path: Path) -> None:
     assert (tmp_path / "w").read_bytes() == b"new"
 
 
+def test_parts_of_content_that_is_gone_take_no_room(tmp_path: Path) -> None:
+    source = Memory({"w": noise(900)}, faults=[300, *[Transient("down")] * 20])
+    with pytest.raises(Failure):
+        bring(source, tmp_path)
+    parts = {path.name for path in (tmp_path / ".stoker-fetch").glob("*.partial")}
+    assert len(parts) == 1
+    changed = Memory({"w": b"new"}, faults=[1, *[Transient("down")] * 20])
+    with pytest.raises(Failure):
+        fetch_into(tmp_path, changed, [RemoteFile("w", 3, "other")], lambda done, total: None, patient())
+    left = {path.name for path in (tmp_path / ".stoker-fetch").glob("*.partial")}
+    assert len(left) == 1
+    assert not left & parts
+
+
 def test_more_files_than_may_be_open(tmp_path: Path) -> None:
     import resource
 
