@@ -26,7 +26,8 @@ from tests.webhook.program import CLUSTER_RUNTIMES, INFERENCE_SERVICES, Cluster,
 from webhook.catalogue import SERVING_RUNTIMES
 from webhook.registration import NAME
 
-pytestmark = pytest.mark.apiserver
+# The whole table is asked in the first test's setup.
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
 _MANIFESTS = Path(__file__).parents[2] / "manifests"
 _GROUP = "admissionregistration.k8s.io"

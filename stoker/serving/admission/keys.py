@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from stoker.serving import names
 from stoker.serving.api.metadata import METADATA
-from stoker.serving.problems import FieldProblem, child, not_supported
+from stoker.serving.problems import FieldProblem, child, invalid, not_supported
 from stoker.serving.rendering import storage
 from stoker.serving.rendering.storage_credentials import S3_ANNOTATIONS
 
@@ -70,8 +70,36 @@ def judge(metadata: Mapping[str, object], known: Iterable[str]) -> tuple[list[Fi
 
 
 def of_inference_service(metadata: Mapping[str, object]) -> tuple[list[FieldProblem], list[str]]:
-    """Keys on an InferenceService."""
-    return judge(metadata, _OF_INFERENCE_SERVICES)
+    """Keys on an InferenceService, and values of those that take certain ones."""
+    problems, warned = judge(metadata, _OF_INFERENCE_SERVICES)
+    return [*problems, *_values(metadata)], warned
+
+
+def _values(metadata: Mapping[str, object]) -> Iterator[FieldProblem]:
+    for where in ("labels", "annotations"):
+        given = metadata.get(where)
+        for key, value in given.items() if isinstance(given, Mapping) else ():
+            if not isinstance(value, str):
+                continue
+            path = child("metadata", where, str(key))
+            if key in _WORDS and value not in _WORDS[key]:
+                yield not_supported(path, value, _WORDS[key])
+            low, high = _NUMBERS.get(key, (0, 0))
+            if high and not (value.isascii() and value.isdigit() and low <= int(value[:9]) <= high):
+                yield invalid(path, value, f"must be a whole number from {low} to {high}")
+
+
+# KServe's words: pkg/constants/constants.go. What is not acted on is refused all the same where it is wrong.
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    f"{_KSERVE}autoscalerClass": ("external", "hpa", "keda", "none"),
+    f"{_KSERVE}deploymentMode": ("Knative", "ModelMesh", "RawDeployment", "Serverless", "Standard"),
+    f"{_KSERVE}metric": ("concurrency", "cpu", "memory", "rps"),
+    storage.READ_ONLY_ANNOTATION: ("false", "true"),
+}
+_NUMBERS: Mapping[str, tuple[int, int]] = {
+    f"{_KSERVE}targetUtilizationPercentage": (1, 100),
+    names.PROGRESS_DEADLINE_ANNOTATION: (1, 604_800),  # as the controller reads it: a week
+}
 
 
 def of_runtime(metadata: Mapping[str, object]) -> tuple[list[FieldProblem], list[str]]:
