@@ -100,13 +100,7 @@ def _container_trouble(pod: Object, container: Object, said: Sequence[Said]) -> 
     killed = _killed_by_probe(container, said)
     if killed is None and not ended:
         return None
-    again = "running" in state
-    if (
-        killed is None
-        and ended
-        and ended.get("exitCode") == 0
-        and (again or _is_init(pod, container["name"]))
-    ):
+    if killed is None and ended and ended.get("exitCode") == 0 and _is_init(pod, container["name"]):
         return None
     return _crash(pod, container, ended or {}, killed)
 
