@@ -154,7 +154,7 @@ class S3Source:
             return Transient(
                 f"{code or f'HTTP {status}'}: {said}", after=retry_after(headers.get("retry-after"))
             )
-        if code == "NoSuchBucket":
+        if code == "NoSuchBucket" or (status == 404 and not key):
             return Failure(Reason.MODEL_NOT_FOUND, f"There is no bucket {self.bucket}{self._at()}.")
         if code in ("NoSuchKey", "404"):
             return Failure(Reason.FILE_MISSING, f"{key} was in bucket {self.bucket} and is gone.")
@@ -203,6 +203,7 @@ def endpoint_of(environ: Mapping[str, str]) -> str | None:
 
 def _client(environ: Mapping[str, str], endpoint: str | None, anonymous: bool) -> Any:
     import boto3  # noqa: PLC0415 - only where S3 is asked
+    import urllib3  # noqa: PLC0415 - botocore's own client
     from botocore import UNSIGNED, exceptions  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
 
@@ -219,6 +220,8 @@ def _client(environ: Mapping[str, str], endpoint: str | None, anonymous: bool) -
     verify: str | bool | None = environ.get("AWS_CA_BUNDLE") or None
     if environ.get("S3_VERIFY_SSL", "").lower() in _FALSE:
         verify = False
+        # It was asked for, and would be repeated at every request.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     try:
         session = boto3.session.Session(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import http.server
+import ipaddress
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +22,9 @@ from typing import Any
 
 import boto3
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from runtime import state as runtime_state
 from runtime.failures import Failure, Reason
@@ -317,6 +325,55 @@ def test_an_encrypted_objects_tag_is_not_taken_for_its_hash(server: Server, tmp_
     lying = replace(config, digest=Digest("md5", "0" * 32))
     with pytest.raises(Failure, match="does not have the checksum"):
         fetch_into(tmp_path / "plain", plain, [lying], lambda *_: None, Retrying(attempts=1))
+
+
+def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    self_signed(key, certificate)
+
+    class Nothing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Nothing) as tls:
+        tls.socket = context.wrap_socket(tls.socket, server_side=True)
+        threading.Thread(target=tls.serve_forever, daemon=True).start()
+        keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+        safe = Server("", {"AWS_ENDPOINT_URL": f"https://127.0.0.1:{tls.server_address[1]}", **keys})
+        with pytest.raises(Failure, match="certificate that is not trusted") as failure:
+            fetch(safe, "s3://models/llm", tmp_path / "m")
+        assert failure.value.reason is Reason.STORAGE_UNREACHABLE
+        for trusted in ({"AWS_CA_BUNDLE": str(certificate)}, {"S3_VERIFY_SSL": "0"}):
+            with pytest.raises(Failure, match="There is no bucket models"):
+                fetch(safe, "s3://models/llm", tmp_path / "m", **trusted)
+        tls.shutdown()
+
+
+def self_signed(key: Path, certificate: Path) -> None:
+    made = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(made.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(made, hashes.SHA256())
+    )
+    form = serialization.Encoding.PEM
+    private = serialization.PrivateFormat.PKCS8
+    key.write_bytes(made.private_bytes(form, private, serialization.NoEncryption()))
+    certificate.write_bytes(signed.public_bytes(form))
 
 
 def test_busy_servers_are_asked_again(server: Server) -> None:
