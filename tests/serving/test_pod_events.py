@@ -116,6 +116,12 @@ class TestProbes:
         assert trouble is not None
         assert trouble.reason == "CrashLoopBackOff"
 
+    def test_explain_later_runs_whose_events_the_kubelet_dropped(self) -> None:
+        killed_again = pod(run(300, 321, 137, restarts=6))
+        trouble = trouble_of(killed_again, None, read_events(killed_again, [self.UNHEALTHY, self.KILLING]))
+        assert trouble is not None
+        assert trouble.reason == "LivenessProbeFailed"
+
     def test_the_reason_stays_until_the_next_run_was_asked_about(self) -> None:
         said = read_events(pod(run(5, 21, 137, restarts=1)), [self.UNHEALTHY, self.KILLING])
         reasons = [

@@ -12,7 +12,14 @@ from stoker.serving.rendering.storage import source_of
 from stoker.serving.rollouts.children import serving_containers
 from stoker.serving.rollouts.revisions import Revision
 from stoker.serving.status.kstatus import progress_condition
-from stoker.serving.status.readiness import PROGRESS_DEADLINE, Readiness, Situation, SpecProblem, Verdict
+from stoker.serving.status.readiness import (
+    PROGRESS_DEADLINE,
+    STOPPED,
+    Readiness,
+    Situation,
+    SpecProblem,
+    Verdict,
+)
 
 __all__ = ["Situation", "SpecProblem", "judge", "model_of"]
 
@@ -52,6 +59,9 @@ def judge(situation: Situation) -> Object:
         "Ready": ready,
     }
     generic = progress_condition(ready.status, ready.reason, deadline_passed=facts.deadline_passed)
+    if situation.stopped:
+        conditions[STOPPED] = facts.stopped()._replace(status="True")
+        generic = "Reconciling" if any(situation.reports.values()) else None  # without pods it is as wanted
     if generic is not None:
         late = generic == "Stalled" and facts.deadline_passed
         conditions[generic] = Verdict("True", PROGRESS_DEADLINE if late else ready.reason, ready.message)

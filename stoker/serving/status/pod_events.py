@@ -19,6 +19,7 @@ _VOLUMES = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
 _SANDBOX = "FailedCreatePodSandBox"
 _RECENT_SECONDS = 180.0  # kubelets try again each two minutes at the latest
 _MARGIN_SECONDS = 2.0  # times of events and of containers are whole seconds
+_ENDED_BY_SIGNAL = frozenset({0, 137, 143})  # 0: a program that takes SIGTERM for a wish
 _KILLED = re.compile(r"failed (startup|liveness) probe")
 _FAILED = re.compile(r"^(Startup|Liveness|Readiness) probe (?:failed|errored[^:]*): ?(.*)$", re.DOTALL)
 _FIELD = re.compile(r"^spec\.(?:initContainers|containers)\{(.*)\}$")
@@ -78,7 +79,11 @@ def _probes(pod: Object, events: Sequence[Object]) -> Iterator[Said]:
 
 
 def _in_its_run(event: Object, container: Object) -> bool:
-    """Whether the event speaks of the container's current run, or of the one that ended last."""
+    """Whether the event speaks of the container's current run, or of the one that ended last.
+
+    In a loop the kubelet soon drops events (a burst of 25 for a pod, then one each 5 minutes). So a run that
+    was ended by a signal as well, and not for its memory, is taken to have ended as the one that was told.
+    """
     state: Any = container.get("state") or {}
     at = _at(event)
     if "running" in state and at >= seconds(state["running"].get("startedAt")):
@@ -86,6 +91,8 @@ def _in_its_run(event: Object, container: Object) -> bool:
     ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
     if not ended:
         return False
+    if ended.get("exitCode") in _ENDED_BY_SIGNAL and ended.get("reason") != "OOMKilled":
+        return True
     begun, end = seconds(ended.get("startedAt")), seconds(ended.get("finishedAt"))
     return begun - _MARGIN_SECONDS <= at <= end + _MARGIN_SECONDS
 

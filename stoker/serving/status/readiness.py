@@ -4,6 +4,7 @@
   number wanted and no other revision is left, or both revisions of a canary are as wanted.
 - `PredictorReady`: requests are served, by whatever revision: enough pods are ready.
 - `IngressReady`: the gateway can route the host.
+- `Stopped`: there only while the annotation asks for no pods; the others are False then.
 - `Ready`: all three. An update that is under way makes it Unknown, one that failed makes it False and says
   so, together with which revision still serves; PredictorReady stays True all the while.
 
@@ -18,12 +19,14 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from stoker.serving.api.reading import Object
+from stoker.serving.names import STOP_ANNOTATION
 from stoker.serving.rollouts.revisions import Revision
 from stoker.serving.rollouts.rollout import Observed, Plan, Strategy
 from stoker.serving.status.pods import Report, worst
 from stoker.serving.status.trouble import Trouble
 
 PROGRESS_DEADLINE = "ProgressDeadlineExceeded"
+STOPPED = "Stopped"
 
 # What a pod does on its way to ready, in this order.
 _ORDER = [
@@ -68,6 +71,7 @@ class Situation:
     problem: SpecProblem | None = None
     gateway_ready: bool | None = None  # None: not looked at
     cold_start: Object | None = None  # of the target, where it is known now
+    stopped: bool = False  # asked to have no pods
     before: Object = field(default_factory=dict)  # the status as it is
 
 
@@ -88,9 +92,11 @@ class Readiness:
         self.before: Any = (situation.before.get("components") or {}).get("predictor") or {}
         self.target = situation.observed.get(self.name) or Observed(self.name)
         self.plan = situation.plan
-        self.traffic: list[Any] = self.plan.traffic if self.plan else list(self.before.get("traffic") or [])
+        kept = [] if situation.stopped else list(self.before.get("traffic") or [])
+        self.traffic: list[Any] = self.plan.traffic if self.plan else kept
         self.goal = self.plan.goals.get(self.name, situation.replicas) if self.plan else situation.replicas
-        self.wanted = sum(self.plan.goals.values()) if self.plan else situation.replicas
+        goals = 0 if situation.stopped else situation.replicas
+        self.wanted = sum(self.plan.goals.values()) if self.plan else goals
         self.others = sorted(
             name for name, each in situation.observed.items() if name != self.name and each.asked
         )
@@ -100,6 +106,8 @@ class Readiness:
     def latest(self) -> Verdict:
         """Whether the revision of this generation is rolled out."""
         problem, plan = self.situation.problem, self.plan
+        if self.situation.stopped:
+            return self.stopped()
         if problem is not None:
             return Verdict("False", problem.reason, _and(problem.message, self._meanwhile()))
         if plan is None or not self.name:
@@ -130,6 +138,8 @@ class Readiness:
     def predictor(self) -> Verdict:
         """Whether requests are served, by any revision."""
         situation = self.situation
+        if situation.stopped:
+            return self.stopped()
         if self.ready_pods >= max(1, situation.replicas - situation.strategy.max_unavailable):
             return Verdict("True", "PodsReady", self._counted(self.ready_pods, self.wanted))
         counted = f"{self._counted(self.ready_pods, self.wanted)}; " if self.ready_pods else ""
@@ -141,6 +151,14 @@ class Readiness:
         if self.before.get("latestRolledoutRevision"):
             return Verdict("False", "PodsNotReady", counted + message)
         return Verdict("Unknown", reason, counted + message)
+
+    def stopped(self) -> Verdict:
+        """Why there are no pods, and how they come back."""
+        left = sum(len(reports) for reports in self.situation.reports.values())
+        ending = f"; {left} pod{'s' if left > 1 else ''} still ending" if left else ""
+        return Verdict(
+            "False", STOPPED, f"stopped by annotation {STOP_ANNOTATION}: remove it to start{ending}"
+        )
 
     def ingress(self) -> Verdict:
         """Whether the gateway can route the host."""
@@ -163,7 +181,7 @@ class Readiness:
     def _trouble(self) -> Trouble | None:
         """The target's trouble: what its pods say, else what its Deployment says. None once it is gone."""
         wanted = max(1, self.goal - self.situation.strategy.max_unavailable)
-        if self.target.ready >= wanted:
+        if self.target.ready >= wanted or self.situation.stopped:
             return None
         found = worst(self.situation.reports.get(self.name, ()))
         if found is not None:
