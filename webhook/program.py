@@ -7,6 +7,7 @@ request to the API server is made while answering.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -65,6 +66,10 @@ class Program:
             for informer in self._triggers():
                 await stack.enter_async_context(informer.running())
             await stack.enter_async_context(self.caches.running())
+            # What fills the caches stays: walking thousands of objects in each full collection would be a
+            # pause of tens of milliseconds in the middle of a review.
+            gc.collect()
+            gc.freeze()
             group = await stack.enter_async_context(task_group())
             keeping = group.create_task(self.keeper.run(), name="keeper")
             stack.callback(keeping.cancel)
