@@ -42,6 +42,7 @@ class ScriptedEngine:
         self.pause = asyncio.Event()
         self.pause.set()
         self.running = 0
+        self.done = 0
         self.fail: Exception | None = None
         self.vectors: list[list[float]] | None = None
         self._step = step
@@ -52,6 +53,7 @@ class ScriptedEngine:
 
     async def start(self, report: Reporter) -> ModelFacts:
         report.phase(Phase.LOADING)
+        await asyncio.sleep(0)  # as every engine that loads something; the phase is told through the loop
         return ModelFacts(
             max_model_len=4096,
             tokenizer=self._tokenizer,
@@ -68,6 +70,9 @@ class ScriptedEngine:
 
     def load(self) -> Load:
         return Load(self.running, 0)
+
+    def steps(self) -> int:
+        return self.done
 
     async def generate(
         self, request_id: str, prompt: Sequence[int], sampling: Sampling
@@ -89,6 +94,7 @@ class ScriptedEngine:
                         raise self.fail
                 part = data[at : at + self._step]
                 text = stream.push(list(part))
+                self.done += 1
                 finish = self._finish if at + self._step >= len(data) else None
                 yield Delta(text + (stream.flush() if finish else ""), list(part), finish)
         finally:

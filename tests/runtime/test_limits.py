@@ -238,8 +238,14 @@ async def test_a_head_that_never_ends_is_not_waited_for() -> None:
 async def test_connections(flag: str) -> None:
     async with serve(flag) as server:
         host, port = server.url.removeprefix("http://").split(":")
-        held = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
-        assert (await raw(server, head())).startswith(b"HTTP/1.1 503")
+        held = [await asyncio.open_connection(host, int(port))]
+        await asyncio.sleep(0.05)
+        assert (await raw(server, head())).startswith(b"HTTP/1.1 200")
+        held.append(await asyncio.open_connection(host, int(port)))
+        await asyncio.sleep(0.05)
+        answer = await raw(server, head())
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"Retry-After: 1" in answer
         for _, writer in held:
             writer.close()
             await writer.wait_closed()

@@ -64,6 +64,8 @@ HEARD = [
     ('<tool_call>{"arguments": {"a": [1, {"b": "}"}]}, "name": "clock"}</tool_call>', "",
      [("clock", '{"a": [1, {"b": "}"}]}')]),
     ('<tool_call>{"name": "clock", "arguments": "{\\"a\\": 1}"}</tool_call>', "", [("clock", '{"a": 1}')]),
+    ('<tool_call>{"name": "clock", "arguments": {"a": "\\"}", "b": "\\\\"}}</tool_call>x', "x",
+     [("clock", '{"a": "\\"}", "b": "\\\\"}')]),
     # What is no call stays text: another name, broken JSON, another type.
     ('<tool_call>{"name": "rm", "arguments": {}}</tool_call>',
      '<tool_call>{"name": "rm", "arguments": {}}</tool_call>', []),
