@@ -248,6 +248,11 @@ def test_what_cannot_be_fetched_says_why(cluster: Cluster, claim: str) -> None:
             "CredentialsMissing",
             "s3://bucket/m",
         ),
+        "nowhere": (
+            stored("nowhere", "file:///nowhere/at/all", "--backend=echo"),
+            "FailedMount",
+            "/nowhere/at/all",
+        ),
         "empty": (stored("empty", f"pvc://{claim}/nothing", "--backend=echo"), "ModelInvalid", "it is empty"),
     }
     for isvc, _, _ in wrong.values():
