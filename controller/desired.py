@@ -85,10 +85,24 @@ def desire(
         cold_start=first_start(view, target.revision, state_of) if target.revision else None,
         before=view.obj.get("status") or {},
     )
+    if isvc.annotations.get(names.STOP_ANNOTATION, "").lower() == "true":
+        return _stopped(view, situation, target)
     if problems or target.revision is None:
         # Nothing sure is known of what is wanted, so what runs is left alone.
         return Desired(situation)
     return _Planned(view, isvc, settings, target=target, situation=situation, now=now).desired()
+
+
+def _stopped(view: View, situation: Situation, target: Target) -> Desired:
+    """No pods and nothing that leads to them. Revisions stay: what comes back is what was."""
+    running = [
+        (resource, obj)
+        for resource in (DEPLOYMENTS, SERVICES, POD_DISRUPTION_BUDGETS)
+        for obj in view.children[resource].values()
+        if view.controls(obj)
+    ]
+    stored = None if target.is_new else target.revision
+    return Desired(dataclasses.replace(situation, stopped=True, target=stored), delete=running)
 
 
 def _deadline_problems(isvc: InferenceService, settings: Settings) -> Sequence[FieldProblem]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from stoker.kube.conditions import find_condition
 from stoker.kube.resource import Object
 from stoker.serving.status.cold_start import words
+from stoker.serving.status.readiness import STOPPED
 
 _TRIFLES = frozenset({"Scheduling", "Creating"})  # over in a moment, or the scheduler's own event says more
 
@@ -32,7 +33,7 @@ def notes(before: Object, after: Object) -> Iterator[Note]:
     if new["status"] == "True":
         yield Note(False, "Ready", "Serve", message)
     elif new["status"] == "False":
-        yield Note(True, reason, "Reconcile", message)
+        yield Note(reason != STOPPED, reason, "Reconcile", message)
     elif reason not in _TRIFLES:
         yield Note(False, reason, "Load", message)
 

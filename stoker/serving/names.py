@@ -23,6 +23,7 @@ IMAGE_VARIANTS_ANNOTATION = f"{DOMAIN}/image-variants"
 REPEATABLE_FLAGS_ANNOTATION = f"{DOMAIN}/repeatable-flags"
 ARGS_SCHEMA_ANNOTATION = f"{DOMAIN}/args-schema"
 PROGRESS_DEADLINE_ANNOTATION = f"{DOMAIN}/progress-deadline"  # seconds
+STOP_ANNOTATION = f"{GROUP}/stop"  # "true": no pods until it goes
 SECURITY_LABEL = f"{DOMAIN}/security"  # of a namespace: restricted or trusted
 # Kubernetes' recommended labels.
 APP_NAME_LABEL = "app.kubernetes.io/name"

@@ -147,7 +147,6 @@ HARMLESS: dict[str, Any] = {
     "name": "kserve-container",
     "serving.kserve.io/deploymentMode": "RawDeployment",
     "serving.kserve.io/autoscalerClass": "external",
-    "serving.kserve.io/stop": "false",
     "networking.kserve.io/visibility": "all",
     "networking.knative.dev/visibility": "all",
 }

@@ -107,7 +107,8 @@ EXTENSION = _table(
     Field(
         "minReplicas",
         "warned",
-        "one pod is run: nothing wakes a model from zero yet; to run none, delete the InferenceService",
+        "one pod is run: nothing wakes a model from zero yet; to run none, "
+        "set the annotation serving.kserve.io/stop",
         only="0",
         concerns=lambda value, _: value == 0 and value is not False,
     ),
