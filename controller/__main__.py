@@ -1,13 +1,13 @@
 """python -m controller."""
 
-import os
 import signal
 import sys
 
-if __name__ == "__main__":
-    # The kernel drops signals that the first process of a container has no handler for, and loading takes a
-    # second: a pod deleted meanwhile would wait out its grace period. Nothing has begun yet, so nothing ends.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    from controller.program import main
+# Process 1 of a container ignores SIGTERM until it says otherwise, and the imports below take a second: a pod
+# that is deleted in it would wait for its whole grace period. There is nothing to put in order yet.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
+from controller.program import main  # noqa: E402  (the handler comes first)
+
+if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
