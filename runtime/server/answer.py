@@ -93,9 +93,11 @@ class Answer:
             with EventStream(self._request, self._bounds, self._request[REQUEST_ID]) as stream:
                 return await self._stream(pieces, count, stream)
         try:
-            async with deadline.timeout(self._request, self._seconds):
+            async with deadline.timeout(self._request, self._seconds) as whole:
                 return await self._whole(pieces, count)
         except TimeoutError:
+            if self._seconds is None or not whole.expired():
+                raise
             raise deadline.too_long(self._seconds) from None
 
     async def _whole(self, pieces: AsyncGenerator[Piece, None], count: int) -> web.StreamResponse:
@@ -128,7 +130,7 @@ class Answer:
 
     async def _fail(self, stream: EventStream, error: Exception) -> None:
         """An ordinary error while nothing was sent, else an event."""
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError) and self._seconds is not None:
             error = deadline.too_long(self._seconds)
         if not stream.started:
             raise error

@@ -37,7 +37,7 @@ def timeout(request: web.Request, seconds: float | None) -> asyncio.Timeout:
     return asyncio.timeout(max(0.0, seconds - (time.monotonic() - request[BEGAN])))
 
 
-def too_long(seconds: float | None) -> ApiProblem:
+def too_long(seconds: float) -> ApiProblem:
     """The 504 for a request whose time is over."""
     return ApiProblem(504, f"The answer was not complete after {seconds:g} s.", code="deadline_exceeded")
 

@@ -61,6 +61,8 @@ async def embeddings(request: web.Request) -> web.Response:
                 engine = cast(Embedder, service.engine)
                 vectors = await engine.embed("embd-" + uuid.uuid4().hex, prompts)
         except TimeoutError:
+            if seconds is None:
+                raise
             raise deadline.too_long(seconds) from None
     data = [
         {"object": "embedding", "index": index, "embedding": _shown(_cut(vector, dimensions), form)}

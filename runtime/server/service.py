@@ -22,6 +22,7 @@ from runtime.server.admission import DRAINING, Admission, InFlight, Ticket
 from runtime.server.keys import Keys
 from runtime.server.tokenizing import Tokenizing
 from runtime.state import Phase, State
+from runtime.watchdog import Watchdog
 
 
 class Service:
@@ -39,6 +40,7 @@ class Service:
         file = settings.api_keys_file
         self.keys = Keys(Path(file), settings.bounds.key_tokens_per_minute) if file else None
         self.refusing = False
+        self.watchdog: Watchdog | None = None
         self.started = int(time.time())
         self._engine: Engine | None = None
         self._facts: ModelFacts | None = None
@@ -100,12 +102,13 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether new traffic should come here: one real inference done, not draining, engine well."""
-        return self.state.phase is Phase.READY and not self.dead
+        stalled = self.watchdog is not None and self.watchdog.unready
+        return self.state.phase is Phase.READY and not self.dead and not stalled
 
     @property
     def dead(self) -> bool:
-        """Whether the process must be replaced."""
-        failed = self.state.phase is Phase.FAILED
+        """Whether the process must be replaced: it failed, or its engine ended or hangs."""
+        failed = self.state.phase is Phase.FAILED or (self.watchdog is not None and self.watchdog.unlive)
         return failed or (self._engine is not None and self._engine.problem() is not None)
 
     def require_open(self) -> None:

@@ -20,7 +20,7 @@ from runtime.text.bytes_tokenizer import BytesTokenizer
 
 class ScriptedEngine:
     """Answers `text`, `step` bytes at a time, and records what it was asked. `hold` keeps it from its first
-    token, `pause` from the next ones; `fail` is raised behind a pause.
+    token, `pause` from the next ones.
     """
 
     name = "scripted"
@@ -43,7 +43,6 @@ class ScriptedEngine:
         self.pause.set()
         self.running = 0
         self.done = 0
-        self.fail: Exception | None = None
         self.vectors: list[list[float]] | None = None
         self._step = step
         self._finish = finish
@@ -90,8 +89,6 @@ class ScriptedEngine:
                 await asyncio.sleep(0)
                 if at and request_id != "warm-up":
                     await self.pause.wait()
-                    if self.fail is not None:
-                        raise self.fail
                 part = data[at : at + self._step]
                 text = stream.push(list(part))
                 self.done += 1
