@@ -42,7 +42,6 @@ class ScriptedEngine:
         self.pause = asyncio.Event()
         self.pause.set()
         self.running = 0
-        self.told = 0
         self.done = 0
         self.vectors: list[list[float]] | None = None
         self._step = step
@@ -72,9 +71,6 @@ class ScriptedEngine:
         return Load(self.running, 0)
 
     def steps(self) -> int:
-        return self.told
-
-    def steps(self) -> int:
         return self.done
 
     async def generate(
@@ -97,7 +93,6 @@ class ScriptedEngine:
                 text = stream.push(list(part))
                 self.done += 1
                 finish = self._finish if at + self._step >= len(data) else None
-                self.told += 1
                 yield Delta(text + (stream.flush() if finish else ""), list(part), finish)
         finally:
             self.running -= 1
