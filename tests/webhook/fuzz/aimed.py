@@ -175,6 +175,9 @@ AIMED: dict[tuple[str, ...], list[Any]] = {
         {"serving.kserve.io/deploymentMod": "RawDeployment"},
         {"stoker.dev/nothing": "x"},
         {"a.b/c": "d"},
+        {"serving.kserve.io/autoscalerClass": "sometimes"},
+        {"stoker.dev/progress-deadline": "soon"},
+        {"stoker.dev/progress-deadline": "90"},
     ],
     ("metadata", "name"): ["a", "x" * 47, "x" * 48, "x" * 64, "Capital", "9a", "a.b"],
 }
