@@ -10,6 +10,7 @@ import pytest
 from controller import event_lookup
 from controller.event_lookup import EVENTS
 from stoker.kube.resource import PODS, Key
+from stoker.kube.verbs import ObjectList
 from tests.controller.world import World, eventually, ready
 
 pytestmark = pytest.mark.apiserver
@@ -36,6 +37,11 @@ def creating(pod: dict[str, Any]) -> dict[str, Any]:
 
 async def tell(world: World, reason: str, message: str) -> None:
     """Say something of the first pod, as the kubelet does."""
+
+    async def made() -> bool:
+        return "a-predictor-00001" in await world.pods()
+
+    await eventually(made)
     [name] = (await world.pods())["a-predictor-00001"]
     pod = await world.client.get(PODS, Key(world.namespace, name))
     about = {"apiVersion": "v1", "kind": "Pod", "namespace": world.namespace, "name": name}
@@ -111,3 +117,37 @@ async def test_what_cannot_be_asked_is_unknown(world: World) -> None:
 
         await eventually(asked)
         assert (await world.reason("a", "Creating"))["status"] == "Unknown"
+
+
+class TestBackOff:
+    """How often a pod that does not come up is asked about."""
+
+    @pytest.mark.looptime
+    async def test_less_and_less_often_and_at_once_after_a_restart(self) -> None:
+        loop = asyncio.get_running_loop()
+        pod = {
+            "metadata": {"uid": "u", "name": "p", "namespace": "n"},
+            "status": creating({}),
+        }
+        asked: list[float] = []
+
+        class Server:
+            async def list(self, *_: Any, **__: Any) -> Any:
+                asked.append(loop.time() - begun)
+                return ObjectList([], "1")
+
+        class Pods:
+            def list(self) -> list[Any]:
+                return [pod]
+
+        begun = loop.time()
+        lookup = event_lookup.EventLookup(Server(), Pods(), changed=lambda _: None)  # type: ignore[arg-type]
+        async with lookup.running():
+            await asyncio.sleep(200)
+            assert [round(each) for each in asked] == [0, 5, 15, 35, 75, 135, 195]
+            pod["status"]["containerStatuses"][0]["restartCount"] = 1
+            await asyncio.sleep(2)
+            assert len(asked) == 8, "a restart is news"
+            pod["status"]["conditions"].append({"type": "Ready", "status": "True"})
+            await asyncio.sleep(600)
+            assert len(asked) == 8, "a ready pod is not asked about"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +89,21 @@ def test_events_follow_the_difference_of_two_statuses(
     before: dict[str, Any], after: dict[str, Any], told: list[tuple[bool, str]]
 ) -> None:
     assert [(note.warning, note.reason) for note in story.notes(before, after)] == told
+
+
+def test_sigterm_is_heard_before_the_long_imports() -> None:
+    """Process 1 of a container ignores it else, and the pod waits for its whole grace period."""
+    watch = """
+import signal, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "controller.program":
+            signal.raise_signal(signal.SIGTERM)
+sys.meta_path.insert(0, Watch())
+import controller.__main__
+"""
+    done = subprocess.run([sys.executable, "-c", watch], timeout=30, check=False)
+    assert done.returncode == 128 + signal.SIGTERM, "ended by its own hand, not by the kernel's (-15)"
 
 
 class TestOptions:

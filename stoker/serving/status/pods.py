@@ -109,6 +109,16 @@ def worst(reports: Sequence[Report]) -> Trouble | None:
     return found
 
 
+def ended_before(reports: Sequence[Report]) -> str:
+    """What became of the pod whose place another took; "" where none did."""
+    last = max(
+        (each.trouble for each in reports if each.ended and each.trouble),
+        key=lambda each: each.time or "",
+        default=None,
+    )
+    return "" if last is None else f"a pod before it ended, {last.reason}: {last.message}"
+
+
 def _progress(pod: Object, state: Object | None, said: Sequence[Said], *, running: bool) -> tuple[str, str]:
     scheduled = condition(pod, "PodScheduled")
     if scheduled is None or scheduled.get("status") != "True":

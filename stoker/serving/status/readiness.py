@@ -22,7 +22,7 @@ from stoker.serving.api.reading import Object
 from stoker.serving.names import STOP_ANNOTATION
 from stoker.serving.rollouts.revisions import Revision
 from stoker.serving.rollouts.rollout import Observed, Plan, Strategy
-from stoker.serving.status.pods import Report, worst
+from stoker.serving.status.pods import Report, ended_before, worst
 from stoker.serving.status.trouble import Trouble
 
 PROGRESS_DEADLINE = "ProgressDeadlineExceeded"
@@ -199,15 +199,14 @@ class Readiness:
 
     def _progress(self) -> tuple[str, str]:
         """What the pod that is furthest does; reason and message."""
-        doing = [
-            each.progress for each in self.situation.reports.get(self.name, ()) if each.progress is not None
-        ]
+        reports = self.situation.reports.get(self.name, ())
+        doing = [each.progress for each in reports if each.progress is not None]
         if not doing:
             return "Creating", f"{self.name}: its pods are being created"
         reason, message = min(
             doing, key=lambda each: (-_ORDER.index(each[0]) if each[0] in _ORDER else 0, each[1])
         )
-        return reason, f"{self.name}: {message}"
+        return reason, _and(f"{self.name}: {message}", ended_before(reports))
 
     def _told(self, trouble: Trouble) -> str:
         return f"{self.name}: {trouble.message}"
