@@ -11,10 +11,12 @@ from aiohttp import web
 
 from controller import state_poll
 from controller.resources import INFERENCE_SERVICES, SERVING_RUNTIMES
-from stoker.kube.resource import DEPLOYMENTS, EVENTS, PODS, SERVICES, Key
+from stoker.kube.resource import DEPLOYMENTS, EVENTS, PODS, SERVICES, Key, Resource
 from tests.controller.world import World, eventually, isvc, ready, runtime, starting, unschedulable
 
 pytestmark = pytest.mark.apiserver
+
+QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota")
 
 
 async def test_no_runtime_names_each_candidate_and_one_made_later_helps(world: World) -> None:
@@ -91,11 +93,25 @@ async def test_objects_of_an_earlier_service_of_the_name_are_waited_for(world: W
         await world.ready("a")
 
 
-async def test_a_pod_template_that_the_api_server_refuses_is_told(world: World) -> None:
+async def test_an_object_that_the_api_server_refuses_is_told(world: World) -> None:
+    none = {"hard": {"count/deployments.apps": "0"}}
+    key = Key(world.namespace, "none")
+    await world.client.create(
+        QUOTAS, {"metadata": dict(zip(("namespace", "name"), key, strict=True)), "spec": none}
+    )
+    status = none | {"used": {"count/deployments.apps": "0"}}
+    await world.client.merge_patch(QUOTAS, key, {"status": status}, subresource="status")
+    async with world.controller():
+        await world.apply("a")
+        condition = await world.reason("a", "ReconcileFailed")
+    assert "exceeded quota: none" in condition["message"]
+
+
+async def test_what_the_webhook_would_have_refused_is_told_with_its_path(world: World) -> None:
     async with world.controller():
         await world.apply("a", nodeSelector={"not a label": "x"})
-        condition = await world.reason("a", "ReconcileFailed")
-    assert "nodeSelector" in condition["message"]
+        condition = await world.reason("a", "InvalidPredictorSpec")
+    assert "spec.predictor.nodeSelector[not a label]" in condition["message"]
 
 
 async def test_without_a_gateway_it_is_not_ready(world: World) -> None:
