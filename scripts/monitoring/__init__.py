@@ -1,0 +1,1 @@
+"""Makes what Grafana and the Prometheus operator read: `python -m scripts.monitoring --write`."""

@@ -1,0 +1,109 @@
+"""Rules, judged by promtool: each alert fires where it should, its quiet neighbour does not."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts.monitoring import rules as generated
+
+from . import page, queries
+from .prometheus import NoPrometheus, program
+
+RULES = page.ROOT / "manifests/monitoring/rules/stoker.yaml"
+TESTS = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
+RUNBOOK = page.ROOT / "docs/runbook.md"
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    try:
+        return program("promtool")
+    except NoPrometheus as problem:
+        pytest.fail(str(problem))
+
+
+@pytest.mark.parametrize("tests", TESTS, ids=lambda path: path.stem)
+def test_promtool_agrees(promtool: Path, tests: Path, tmp_path: Path) -> None:
+    done = _judge(promtool, tests, RULES.read_text(), tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("tests", "before", "after"),
+    [
+        ("inferenceservices", "and stoker:inferenceservice_errors:ratio_rate5m > 14.4 * 0.005", ""),
+        ("inferenceservices", "(namespace, name, revision) (up", "(namespace, name, pod) (up"),
+        ("control-plane", "(max(stoker_controller_leader) or vector(0))", "max(stoker_controller_leader)"),
+        ("control-plane", "(max(stoker_controller_leader)", "(min(stoker_controller_leader)"),
+        ("control-plane", "or 0 * sum by (kind)", "and 0 * sum by (kind)"),
+    ],
+)
+def test_a_planted_mistake_is_seen(
+    promtool: Path, tests: str, before: str, after: str, tmp_path: Path
+) -> None:
+    text = RULES.read_text()
+    assert before in text
+    file = next(file for file in TESTS if file.stem == tests)
+    done = _judge(promtool, file, text.replace(before, after), tmp_path)
+    assert done.returncode == 1
+    assert "FAILED" in done.stdout + done.stderr
+
+
+def test_each_alert_has_a_case_that_fires_and_one_that_is_quiet() -> None:
+    fires, quiet = set(), set()
+    for tests in TESTS:
+        for test in yaml.safe_load(tests.read_text())["tests"]:
+            for case in test.get("alert_rule_test", []):
+                (fires if case["exp_alerts"] else quiet).add(case["alertname"])
+                # More series than alerts: a neighbour in the same case that must not fire.
+                if 0 < len(case["exp_alerts"]) < len(test["input_series"]):
+                    quiet.add(case["alertname"])
+    assert fires == _alerts().keys()
+    assert quiet == _alerts().keys()
+
+
+def test_each_alert_has_its_section_in_the_runbook_and_no_section_is_left_over() -> None:
+    text = RUNBOOK.read_text()
+    sections = {
+        title.lower(): body for title, body in re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    }
+    for name, alert in _alerts().items():
+        link = alert["annotations"]["runbook_url"]
+        assert link == f"docs/runbook.md#{name.lower()}"
+        assert len(sections[name.lower()].split()) > 20, name
+    assert sections.keys() == {name.lower() for name in _alerts()}
+
+
+@pytest.mark.parametrize("rule", generated.rules(), ids=lambda rule: rule.get("alert") or rule["record"])
+def test_a_rule_reads_what_there_is(rule: dict[str, Any]) -> None:
+    assert queries.reads(rule["expr"]).series
+    assert queries.unknown(rule["expr"]) == []
+    if "alert" in rule:
+        assert rule["labels"]["severity"] in {"critical", "warning"}
+        assert {"summary", "description", "runbook_url"} == rule["annotations"].keys()
+
+
+def test_the_page_lists_what_is_recorded() -> None:
+    recorded = {rule["record"] for rule in generated.rules() if "record" in rule}
+    assert recorded == {metric.name for metric in page.documented()["Recorded"]}
+
+
+def test_the_operators_object_holds_the_same_rules() -> None:
+    assert generated.OBJECT.read_text() == generated.prometheus_rule(), "`make generate` writes it anew"
+
+
+def _alerts() -> dict[str, dict[str, Any]]:
+    return {rule["alert"]: rule for rule in generated.rules() if "alert" in rule}
+
+
+def _judge(promtool: Path, tests: Path, rules: str, where: Path) -> subprocess.CompletedProcess[str]:
+    (where / "rules.yaml").write_text(rules)
+    (where / "tests.yaml").write_text(tests.read_text().replace("RULES", "rules.yaml", 1))
+    command = [promtool, "test", "rules", "tests.yaml"]
+    return subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=60, check=False)
