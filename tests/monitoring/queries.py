@@ -33,7 +33,7 @@ def reads(expression: str) -> Reads:
         before = text[: match.start()]
         if name in _WORDS or after.startswith("(") or before[-1:].isdigit():
             continue  # a keyword, a function, or a duration's unit
-        labels = {each.split("=")[0].rstrip("!~ ") for each in (braces or "").split(",") if each.strip()}
+        labels = {re.split(r"=|!", each)[0].strip() for each in (braces or "").split(",") if each.strip()}
         series.setdefault(name, set()).update(labels)
     return Reads(series, grouped)
 
