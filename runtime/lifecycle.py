@@ -24,6 +24,7 @@ from runtime.storage.files import Choice
 from runtime.storage.reporting import Reporting
 from runtime.storage.resolve import Wanted, resolve
 from runtime.storage.retry import Retrying
+from runtime.watchdog import Watchdog, patience
 
 _WATCH_SECONDS = 1.0
 
@@ -63,6 +64,10 @@ class Lifecycle:
             doing = f"loading {self._settings.model_id} on {self.engine.name}"
             facts = await self.engine.start(Reporter(self._state, asyncio.get_running_loop()))
             self._service.attach(self.engine, facts)
+            bounds = self._settings.bounds
+            self._service.watchdog = Watchdog(
+                self.engine, patience(facts, bounds.unready_seconds, bounds.unlive_seconds)
+            )
             doing = "generating the first token"
             self._state.enter(Phase.WARMING)
             await self._warm(self.engine)
@@ -160,7 +165,18 @@ class Lifecycle:
                 pass
 
     async def _watch(self, engine: Engine) -> None:
-        while (problem := engine.problem()) is None:  # noqa: ASYNC110 - engines have no event for it
+        watchdog = self._service.watchdog
+        assert watchdog is not None
+        unready = unlive = False
+        while (problem := engine.problem()) is None:
+            watchdog.look()
+            if (watchdog.unready, watchdog.unlive) != (unready, unlive):
+                unready, unlive = watchdog.unready, watchdog.unlive
+                stalled = round(watchdog.stalled_seconds, 1)
+                if unready:
+                    log.error("the engine makes no progress", seconds=stalled, ready=False, live=not unlive)
+                else:
+                    log.warning("the engine makes progress again", ready=True)
             await asyncio.sleep(_WATCH_SECONDS)
         raise Failure(Reason.ENGINE_FAILED, f"The engine ended: {problem}")
 

@@ -74,7 +74,7 @@ class ModelFacts:
 
     `default_sampling`: values of the model's generation_config.json by OpenAI's names, for requests that
     leave them out. `max_logprobs` 0: this engine has none. `structured`: it enforces `Sampling.grammar`.
-    `embeds`: the model gives embeddings (`Embedder`) and no text.
+    `embeds`: the model gives embeddings (`Embedder`) and no text. `on_cpu`: steps take seconds at times.
     """
 
     max_model_len: int
@@ -83,6 +83,7 @@ class ModelFacts:
     max_logprobs: int = 0
     structured: bool = False
     embeds: bool = False
+    on_cpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,9 @@ class Engine(Protocol):
 
     def load(self) -> Load:
         """How many answers are being generated and how many wait."""
+
+    def steps(self) -> int:
+        """A number that changes with every step of work, be it a part of a long prompt."""
 
     def generate(
         self, request_id: str, prompt: Sequence[int], sampling: Sampling

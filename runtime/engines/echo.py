@@ -38,6 +38,7 @@ class EchoEngine:
         self._tokenizer = BytesTokenizer()
         self._running = 0
         self._waiting = 0
+        self._steps = 0
         self._stopped = False
 
     async def start(self, report: Reporter) -> ModelFacts:
@@ -57,6 +58,10 @@ class EchoEngine:
     def load(self) -> Load:
         """Answers under way and answers without a slot."""
         return Load(self._running, self._waiting)
+
+    def steps(self) -> int:
+        """Tokens given."""
+        return self._steps
 
     async def generate(
         self, request_id: str, prompt: Sequence[int], sampling: Sampling
@@ -86,6 +91,7 @@ class EchoEngine:
             await asyncio.sleep(max(0.0, due - clock()))
             if self._stopped:
                 raise EngineDead("the echo engine was stopped")
+            self._steps += 1
             token = next(source)
             while token == END and (sampling.ignore_eos or count <= sampling.min_tokens) and answer:
                 token = next(source)

@@ -57,13 +57,20 @@ BOUNDS: tuple[Flag, ...] = (
     Flag("request_seconds", SECONDS, "How long a whole request may take; 0: no bound.", 300.0),
     Flag("write_timeout_seconds", SECONDS, "How long one write to a reader that stalls may take.", 30.0),
     Flag("keep_alive_seconds", SECONDS, "After how long a silent stream gets a comment; 0: never.", 15.0),
+    Flag(
+        "unready_seconds",
+        SECONDS,
+        "How long the engine may make no step while it has work, until /ready is 503. Default: 20; 120 on a "
+        "CPU.",
+    ),
+    Flag("unlive_seconds", SECONDS, "The same until /live is 503, for a restart. Default: 60; 600 on a CPU."),
     Flag("key_tokens_per_minute", AMOUNT, "Tokens per minute for each API key; 0: no bound.", 0),
 )
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The values of BOUNDS by name. Bytes, seconds, counts; `max_output_tokens` None: no bound of its own."""
+    """The values of BOUNDS by name. Bytes, seconds, counts; None: no bound, or the device's."""
 
     max_header_line_bytes: int
     max_headers: int
@@ -97,4 +104,6 @@ class Bounds:
     request_seconds: float
     write_timeout_seconds: float
     keep_alive_seconds: float
+    unready_seconds: float | None
+    unlive_seconds: float | None
     key_tokens_per_minute: int

@@ -252,3 +252,70 @@ def test_logprobs_are_the_models_own(logits: list[float]) -> None:
     assert [value for _, value in logprob.top] == pytest.approx(
         sorted(expected.tolist(), reverse=True)[:2], abs=1e-5
     )
+
+
+class Forward:
+    """Counts what a model is called with."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        model.register_forward_pre_hook(self._called, with_kwargs=True)
+
+    def _called(self, module: object, args: object, inputs: dict[str, torch.Tensor]) -> None:
+        self.shapes.append(tuple(inputs["input_ids"].shape))
+
+
+def test_prompts_of_different_lengths_are_taken_in_together(tiny: Path) -> None:
+    """One call of the model for three prompts beside a running row, and the logits of each as if alone."""
+    from transformers import AutoModelForCausalLM
+
+    from runtime.engines.transformers.batch import Batch
+
+    model = AutoModelForCausalLM.from_pretrained(tiny).eval()
+    prompts = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16, 17], [20, 21]]
+    batch, forward = Batch(model), Forward(model)
+    batch.join(prompts[:1])
+    logits = batch.join(prompts[1:])
+    assert forward.shapes == [(1, 3), (3, 7)]
+    following = batch.step([1, 2, 3, 4])
+    batch.keep([1, 3])
+    last = batch.step([8, 9])
+    whole = [[*prompt, token] for prompt, token in zip(prompts, [1, 2, 3, 4], strict=True)]
+    with torch.inference_mode():
+
+        def alone(ids: list[int]) -> torch.Tensor:
+            return model(input_ids=torch.tensor([ids])).logits[0, -1]
+
+        for row, prompt in zip(logits, prompts[1:], strict=True):
+            torch.testing.assert_close(row, alone(prompt), atol=1e-4, rtol=1e-4)
+        for row, ids in zip(following, whole, strict=True):
+            torch.testing.assert_close(row, alone(ids), atol=1e-4, rtol=1e-4)
+        for row, ids in zip(last, [[*whole[1], 8], [*whole[3], 9]], strict=True):
+            torch.testing.assert_close(row, alone(ids), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["mamba", "bloom", "mistral"])
+async def test_a_model_whose_cache_cannot_be_shared_answers_one_at_a_time(
+    kind: str, tiny: Path, tmp_path: Path
+) -> None:
+    """States, no positions, a sliding window: both answers are those of `generate`, one after the other."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    sizes = {
+        "mamba": {"num_hidden_layers": 2, "hidden_size": 32, "state_size": 4},
+        "bloom": {"n_layer": 2, "n_head": 2, "hidden_size": 32},
+        "mistral": {
+            "num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2,
+            "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8, "max_position_embeddings": 256,
+        },
+    }  # fmt: skip
+    torch.manual_seed(3)
+    config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), eos_token_id=None, **sizes[kind])
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    async with serve(engine=TransformersEngine(ModelFiles(tmp_path, tmp_path))) as server:
+        greedy = Sampling(max_tokens=12, temperature=0.0, ignore_eos=True)
+        answers = await asyncio.gather(*(tokens(server, prompt, greedy) for prompt in PROMPTS[:2]))
+        ids = [server.service.facts.tokenizer.encode(prompt) for prompt in PROMPTS[:2]]
+        assert answers == [reference(tmp_path, each, 12) for each in ids]

@@ -6,12 +6,13 @@ token of each is in the last column; padding is masked, and positions count a se
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+
+from runtime.engines.transformers import cache
 
 
 class Batch:
@@ -20,28 +21,29 @@ class Batch:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._device = model.device
+        self._accepted = inspect.signature(model.forward).parameters.keys()
         self._cache: Any = None
         self._lengths: list[int] = []  # tokens of each row in the cache
-        self.can_grow = True
-        """False where the cache cannot be padded (sliding windows, states): one row at a time then."""
+        self.can_grow: bool | None = None
+        """Whether rows of different lengths can be decoded together; None until the first prompt shows what
+        cache the model has. False with sliding windows, states, or a model that takes no positions: one row
+        at a time then.
+        """
 
     def __len__(self) -> int:
         return len(self._lengths)
 
-    def join(self, prompt: Sequence[int]) -> torch.Tensor:
-        """Add a row for a prompt. Returns the logits after its last token, shape [vocabulary]."""
-        if self._lengths and not self.can_grow:
+    def join(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Add a row for each prompt. Returns the logits after its last token, shape [prompts, vocabulary]."""
+        if len(self._lengths) + len(prompts) > 1 and not self.can_grow:
             raise ValueError("this model's cache holds one sequence at a time")
-        tokens = torch.tensor([list(prompt)], device=self._device)
-        with torch.inference_mode():
-            output = self._model(input_ids=tokens, use_cache=True, logits_to_keep=1)
-        cache = output.past_key_values
-        self.can_grow = isinstance(cache, DynamicCache) and all(
-            type(layer) is DynamicLayer for layer in cache.layers
-        )
-        self._cache = _merged(self._cache, cache) if self._lengths else cache
-        self._lengths.append(len(prompt))
-        logits: torch.Tensor = output.logits[0, -1]
+        lengths = [len(prompt) for prompt in prompts]
+        logits, made = self._forward(self._padded(prompts, max(lengths)), None)
+        if self.can_grow is None:
+            self.can_grow = "position_ids" in self._accepted and cache.rows_can_differ(made)
+        lengths = [*self._lengths, *lengths]
+        self._cache = cache.merged(self._cache, made, max(lengths)) if self.can_grow else made
+        self._lengths = lengths
         return logits
 
     def step(self, tokens: Sequence[int]) -> torch.Tensor:
@@ -55,38 +57,39 @@ class Batch:
                 torch.arange(columns, device=self._device) >= (columns - 1 - lengths).unsqueeze(1)
             ).long()
             inputs["position_ids"] = lengths.unsqueeze(1)
-        with torch.inference_mode():
-            output = self._model(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
-        self._cache = output.past_key_values
+        logits, self._cache = self._forward(inputs, self._cache)
         self._lengths = [length + 1 for length in self._lengths]
-        logits: torch.Tensor = output.logits[:, -1]
         return logits
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all rows but these, and the columns that only the dropped ones needed."""
         if len(rows) == len(self._lengths):
             return
-        before = max(self._lengths)
         self._lengths = [self._lengths[row] for row in rows]
         if not rows:
             self._cache = None
             return
-        index = torch.tensor(list(rows), device=self._device)
-        unneeded = before - max(self._lengths)
-        for layer in self._cache.layers:
-            layer.keys = layer.keys.index_select(0, index)[:, :, unneeded:]
-            layer.values = layer.values.index_select(0, index)[:, :, unneeded:]
+        cache.keep(self._cache, rows, max(self._lengths))
 
+    def _padded(self, prompts: Sequence[Sequence[int]], columns: int) -> dict[str, Any]:
+        if len(prompts) == 1:
+            return {"input_ids": torch.tensor([list(prompts[0])], device=self._device)}
+        missing = [columns - len(prompt) for prompt in prompts]
+        rows = [[0] * count + list(prompt) for count, prompt in zip(missing, prompts, strict=True)]
+        positions = torch.arange(columns) - torch.tensor(missing).unsqueeze(1)
+        inputs = {
+            "input_ids": torch.tensor(rows),
+            "attention_mask": (positions >= 0).long(),
+            "position_ids": positions.clamp(min=0),
+        }
+        return {name: each.to(self._device) for name, each in inputs.items()}
 
-def _merged(left: Any, right: Any) -> Any:
-    """Both caches' rows in one, the shorter padded on the left to the longer's columns."""
-    columns = max(left.get_seq_length(), right.get_seq_length())
-    for ours, theirs in zip(left.layers, right.layers, strict=True):
-        ours.keys = torch.cat([_padded(ours.keys, columns), _padded(theirs.keys, columns)])
-        ours.values = torch.cat([_padded(ours.values, columns), _padded(theirs.values, columns)])
-    return left
-
-
-def _padded(states: torch.Tensor, columns: int) -> torch.Tensor:
-    missing = columns - states.shape[2]
-    return torch.nn.functional.pad(states, (0, 0, missing, 0)) if missing else states
+    def _forward(self, inputs: dict[str, Any], past: Any) -> tuple[torch.Tensor, Any]:
+        """The logits after each row's last token, and the model's cache."""
+        kind = "cache_params" if "cache_params" in self._accepted else "past_key_values"
+        if "logits_to_keep" in self._accepted:
+            inputs["logits_to_keep"] = 1
+        with torch.inference_mode():
+            output = self._model(**inputs, **{kind: past}, use_cache=True)
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits, getattr(output, kind)

@@ -65,6 +65,7 @@ class EmbeddingEngine:
         self._pooling = "mean"
         self._waiting: list[_Waiting] = []
         self._running = 0
+        self._steps = 0
         self._wake = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
         self._problem: str | None = None
@@ -88,6 +89,10 @@ class EmbeddingEngine:
     def problem(self) -> str | None:
         """Why the model can no longer answer, or None while it can."""
         return self._problem
+
+    def steps(self) -> int:
+        """Calls of the model."""
+        return self._steps
 
     def load(self) -> Load:
         """Sequences in the step under way and sequences that wait."""
@@ -132,6 +137,7 @@ class EmbeddingEngine:
                 return
             finally:
                 self._running = 0
+            self._steps += 1
             for each, vector in zip(step, vectors, strict=True):
                 if not each.future.done():
                     each.future.set_result(vector)

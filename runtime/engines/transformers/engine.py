@@ -1,8 +1,8 @@
 """The transformers engine: any causal language model of the library, decoded in batches.
 
-One thread owns the model. Between two steps it takes waiting requests in, one prompt a step, and lets
-finished and abandoned ones go, so that a long answer delays nobody and a client that left costs at most one
-step.
+One thread owns the model. Between two steps it takes waiting requests in, several prompts at once as long as
+they are short, and lets finished and abandoned ones go, so that a long answer delays nobody and a client that
+left costs at most one step.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ log = structlog.get_logger()
 
 _STOP_SECONDS = 10.0
 _MAX_LOGPROBS = 20
-DEFAULT_MAX_NUM_SEQS = 16
+_PROMPT_TOKENS = 1024
+"""Tokens, padding included, of the prompts that are taken in between two steps: what running answers wait
+for. A longer prompt is taken in alone."""
+DEFAULT_MAX_NUM_SEQS = 32
 
 
 class TransformersEngine:
@@ -88,6 +91,7 @@ class TransformersEngine:
             default_sampling=loaded.default_sampling,
             max_logprobs=_MAX_LOGPROBS,
             structured=importlib.util.find_spec("xgrammar") is not None,
+            on_cpu=loaded.model.device.type == "cpu",
         )
 
     async def stop(self) -> None:
@@ -98,6 +102,10 @@ class TransformersEngine:
     def problem(self) -> str | None:
         """Why the model's thread ended, or None while it lives."""
         return None if self._worker is None else self._worker.problem
+
+    def steps(self) -> int:
+        """Calls of the model."""
+        return 0 if self._worker is None else self._worker.steps
 
     def load(self) -> Load:
         """Answers in the batch and answers that wait for a row."""
@@ -154,12 +162,14 @@ class _Worker(threading.Thread):
     def __init__(self, loaded: Loaded, rows: int) -> None:
         super().__init__(name="transformers-engine", daemon=True)
         self.problem: str | None = None
+        self.steps = 0
         self._loaded = loaded
         self._rows = rows
         self._wake = threading.Condition()
         self._waiting: deque[_Answer] = deque()
         self._running: list[_Answer] = []
         self._stopping = False
+        self._told = False
 
     @cached_property
     def grammars(self) -> Grammars:
@@ -213,37 +223,55 @@ class _Worker(threading.Thread):
             answer.tell(EngineDead(self.problem or "the engine was stopped"))
 
     def _next(self, batch: Any) -> bool:
-        """Take in at most one waiting answer; wait while there is nothing to do. False: stop."""
+        """Take in waiting answers; wait while there is nothing to do. False: stop."""
         with self._wake:
             while not self._stopping and not self._waiting and not self._running:
                 self._wake.wait()
             if self._stopping:
                 return False
-            room = len(self._running) < (self._rows if batch.can_grow else 1)
-            answer = self._waiting.popleft() if self._waiting and room else None
-            if answer is not None:
-                self._running.append(answer)
-        if answer is not None:
-            self._take_in(batch, answer)
+            answers = self._admit((self._rows if batch.can_grow else 1) - len(self._running))
+            self._running += answers
+        if answers:
+            self._take_in(batch, answers)
         return True
 
-    def _take_in(self, batch: Any, answer: _Answer) -> None:
+    def _admit(self, room: int) -> list[_Answer]:
+        """The longest waiting answers that fit into so many rows and whose prompts are short together."""
+        answers: list[_Answer] = []
+        longest = 0
+        while self._waiting and len(answers) < room:
+            longest = max(longest, len(self._waiting[0].prompt))
+            if answers and longest * (len(answers) + 1) > _PROMPT_TOKENS:
+                break
+            answers.append(self._waiting.popleft())
+        return answers
+
+    def _take_in(self, batch: Any, answers: list[_Answer]) -> None:
         from runtime.engines.transformers.sampling import Sampler  # noqa: PLC0415 - loads torch
 
+        before = len(batch)
         try:
-            logits = batch.join(answer.prompt)
-            answer.sampler = Sampler(
-                answer.sampling, answer.prompt, self._loaded.ends, logits.device, answer.mask
-            )
+            device = self._loaded.model.device
+            for answer in answers:
+                answer.sampler = Sampler(
+                    answer.sampling, answer.prompt, self._loaded.ends, device, answer.mask
+                )
+            logits = batch.join([answer.prompt for answer in answers])
         except Exception as error:
-            # One prompt's trouble is that prompt's alone, as long as its row did not come to be.
-            if len(batch) == len(self._running):
+            # The trouble of these prompts is theirs alone, as long as their rows did not come to be.
+            if len(batch) != before:
                 raise
-            self._running.remove(answer)
-            answer.tell(error)
+            self._running = self._running[:before]
+            for answer in answers:
+                answer.tell(error)
             return
-        if not self._grow(answer, logits):
-            self._drop_finished(batch)
+        self.steps += 1
+        if not before and batch.can_grow is False and not self._told:
+            self._told = True
+            log.warning("one answer at a time", why="this model's cache cannot be shared by sequences")
+        for answer, row in zip(answers, logits, strict=True):
+            self._grow(answer, row)
+        self._drop_finished(batch)
 
     def _advance(self, batch: Any) -> None:
         """Let abandoned answers go, then give every other one its next token."""
@@ -251,6 +279,7 @@ class _Worker(threading.Thread):
         if not self._running:
             return
         logits = batch.step([answer.last_token for answer in self._running])
+        self.steps += 1
         for answer, row in zip(self._running, logits, strict=True):
             self._grow(answer, row)
         self._drop_finished(batch)
@@ -261,8 +290,8 @@ class _Worker(threading.Thread):
             batch.keep(rows)
             self._running = [self._running[row] for row in rows]
 
-    def _grow(self, answer: _Answer, logits: Any) -> bool:
-        """Choose and tell the answer's next token. False when it was the last one."""
+    def _grow(self, answer: _Answer, logits: Any) -> None:
+        """Choose and tell the answer's next token."""
         token, logprob = answer.sampler.choose(logits)
         answer.generated += 1
         answer.last_token = token
@@ -280,4 +309,3 @@ class _Worker(threading.Thread):
             text += answer.text.flush()
             answer.abandoned = True  # its row is free
         answer.tell(Delta(text, [token], finish, () if logprob is None else (logprob,)))
-        return finish is None

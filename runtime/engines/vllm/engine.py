@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -31,6 +31,9 @@ from runtime.engines.vllm.output import OutputTail
 from runtime.flags.settings import Settings
 from runtime.state import Phase
 from runtime.text.tokenizer import HubTokenizer
+
+if TYPE_CHECKING:
+    from runtime.engines.vllm.steps import StepCounter
 
 _STOP_SECONDS = 5.0
 _MAX_LOGPROBS = 20
@@ -59,6 +62,7 @@ class VllmEngine:
         self._engine: Any = None
         self._output = OutputTail()
         self._problem: str | None = None
+        self._steps: list[StepCounter] = []
 
     async def start(self, report: Reporter) -> ModelFacts:
         """Starts vLLM's processes, which load the weights. Raises Failure."""
@@ -82,13 +86,20 @@ class VllmEngine:
             default_sampling=model.get_diff_sampling_param(),
             max_logprobs=_MAX_LOGPROBS if model.max_logprobs < 0 else min(model.max_logprobs, _MAX_LOGPROBS),
             structured=True,
+            on_cpu=str(self._config.device_config.device_type) == "cpu",
         )
 
     def _launch(self) -> Any:
         from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415 - vLLM is imported by make_engine
 
+        from runtime.engines.vllm.steps import StepCounter  # noqa: PLC0415
+
+        def counter(config: Any, engine_index: int = 0) -> StepCounter:
+            self._steps.append(StepCounter(config, engine_index))
+            return self._steps[-1]
+
         with self._output:
-            return AsyncLLM.from_vllm_config(self._config)
+            return AsyncLLM.from_vllm_config(self._config, stat_loggers=[counter])
 
     async def stop(self) -> None:
         """Ends vLLM's processes."""
@@ -103,6 +114,10 @@ class VllmEngine:
         if self._problem is None and self._engine is not None and self._engine.errored:
             self._problem = self._output.cause() or "vLLM's engine process ended"
         return self._problem
+
+    def steps(self) -> int:
+        """Steps of vLLM's scheduler; a chunk of a prompt is one."""
+        return sum(counter.steps for counter in self._steps)
 
     def load(self) -> Load:
         """Unfinished answers; which of them wait is in vLLM's own metrics."""
