@@ -33,6 +33,7 @@ async def test_a_new_service_gets_children_and_a_status_at_once(world: World) ->
         "IngressReady",
         "LatestDeploymentReady",
         "Ready",
+        "Reconciling",
     }
 
 

@@ -105,7 +105,7 @@ def of_pod(spec: Mapping[str, Any], path: str) -> Found:
 def _container(container: Mapping[str, Any], path: str) -> Found:
     for number, variable in _objects(container.get("env")):
         name = variable.get("name")
-        if name in ENV:
+        if isinstance(name, str) and name in ENV:
             where = child(path, "env", number, "name")
             yield _refused(where, f"{name} changes which code runs or who may steer it")
     for number, port in _objects(container.get("ports")):
@@ -125,7 +125,7 @@ def _context(context: Any, path: str) -> Found:
         yield _refused(child(path, "seccompProfile", "type"), "lifts the filter of system calls")
     added = _mapping(context.get("capabilities")).get("add")
     for number, name in enumerate(added if isinstance(added, list) else []):
-        if name not in CAPABILITIES:
+        if isinstance(name, str) and name not in CAPABILITIES:
             yield _refused(child(path, "capabilities", "add", number), f"{name} reaches beyond the pod")
 
 
