@@ -224,7 +224,7 @@ def _share() -> str:
     def rate(more: str) -> str:
         return f'sum by (revision) (rate({_HTTP}{{{_SERVICE},route!="unknown"{more}}}[$__rate_interval]))'
 
-    return f"{rate(_FAILED)} / {rate('')}"
+    return f"({rate(_FAILED)} or 0 * {rate('')}) / {rate('')}"
 
 
 def _prefix_hits() -> str:
