@@ -159,7 +159,8 @@ def test_the_record_is_that_of_the_installed_vllm() -> None:
 def test_kserves_flags_are_taken_with_what_they_can_mean_here() -> None:
     settings = parse(
         ["--backend=echo", "--workers=1", "--enable_grpc=false", "--enable-docs-url", "False",
-         "--no-enable_grpc", "--max_threads=4", "--grpc_port", "8081", "--event-loop=uvloop", "--timeout-keep-alive=65",
+         "--no-enable_grpc", "--max_threads=4", "--grpc_port", "8081", "--event-loop=uvloop",
+         "--timeout-keep-alive=65",
          "--max_length=128", "--return_probabilities=false", "--protocol=v2"]
     )  # fmt: skip
     assert (settings.timeout_keep_alive, settings.max_model_len) == (65, 128)

@@ -95,7 +95,8 @@ from runtime.storage.retry import Retrying
 model, revision, cache = sys.argv[1:4]
 seen = []
 try:
-    path = locate(model, revision or None, Path(cache), lambda *now: seen.append(now), retrying=Retrying(wait=lambda seconds: False))
+    once = Retrying(wait=lambda seconds: False)
+    path = locate(model, revision or None, Path(cache), lambda *now: seen.append(now), retrying=once)
     files = sorted(file.name for file in path.iterdir())
     print(json.dumps({"path": str(path), "files": files, "progress": seen[-1:]}))
 except Failure as failure:

@@ -86,9 +86,21 @@ KEYS = """
 role content type text function name parameters arguments schema json_schema properties items anyOf
 $ref enum strict tool_calls tool_call_id id 1 a include_usage
 """.split()  # noqa: SIM905
-WORDS = (
-    "m user assistant tool text function json_schema json_object required auto object string float".split()
-)
+WORDS = [
+    "m",
+    "user",
+    "assistant",
+    "tool",
+    "text",
+    "function",
+    "json_schema",
+    "json_object",
+    "required",
+    "auto",
+    "object",
+    "string",
+    "float",
+]
 WORDS += ["", "x" * 300, "\ud800", "\x00", "💥"]
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 300), st.integers(-(10**30), 10**30),
