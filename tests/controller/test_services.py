@@ -133,7 +133,7 @@ async def test_hand_edits_and_deletions_are_repaired_as_they_were(world: World) 
         async def repaired() -> bool:
             return bool((await world.client.get(DEPLOYMENTS, key))["spec"] == before["spec"])
 
-        await eventually(repaired)
+        await eventually(repaired, seconds=5)
         assert (await world.client.get(DEPLOYMENTS, key))["metadata"]["labels"]["x"] == "y", "kept: not ours"
         await world.client.delete(DEPLOYMENTS, key)
         await world.client.delete(SERVICES, Key(world.namespace, "a-predictor"))
@@ -143,5 +143,5 @@ async def test_hand_edits_and_deletions_are_repaired_as_they_were(world: World) 
                 "a-predictor"
             ]
 
-        await eventually(back)
+        await eventually(back, seconds=5)
         assert (await world.client.get(DEPLOYMENTS, key))["spec"] == before["spec"]
