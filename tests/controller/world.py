@@ -38,6 +38,8 @@ from stoker.serving.settings import Settings
 GPU_MESSAGE = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: 0/1 nodes are available."
 CHILDREN = (DEPLOYMENTS, SERVICES, CONTROLLER_REVISIONS, POD_DISRUPTION_BUDGETS)
 
+_MAKER = "test.stoker.dev/deployment"  # uid; a pod's owner would be a ReplicaSet, which nobody makes here
+
 Fate = Callable[[Object], Object]
 """From a pod to its status."""
 
@@ -200,7 +202,7 @@ class World:
         pods = (await self.client.list(PODS, namespace=self.namespace)).items
         live = {each["metadata"]["name"]: each for each in deployments}
         for name, deployment in live.items():
-            mine = [pod for pod in pods if pod["metadata"]["labels"]["stoker.dev/revision"] == name]
+            mine = [pod for pod in pods if _maker(pod) == deployment["metadata"]["uid"]]
             mine.sort(key=lambda pod: not _is_ready(pod))
             wanted = deployment["spec"]["replicas"]
             for pod in mine[wanted:]:
@@ -209,8 +211,9 @@ class World:
                 await self._start(name, deployment)
             for pod in mine[:wanted]:
                 await self._kubelet(name, pod)
-        for pod in pods:
-            if pod["metadata"]["labels"]["stoker.dev/revision"] not in live:
+        makers = {each["metadata"]["uid"] for each in deployments}
+        for pod in pods:  # the garbage collector: a Deployment of the same name is another's
+            if _maker(pod) not in makers:
                 await self._end(pod)
 
     async def _start(self, name: str, deployment: Object) -> None:
@@ -220,6 +223,10 @@ class World:
             "kind": "Pod",
             "metadata": {
                 **template["metadata"],
+                "annotations": {
+                    **(template["metadata"].get("annotations") or {}),
+                    _MAKER: deployment["metadata"]["uid"],
+                },
                 "name": f"{name}-{uuid.uuid4().hex[:5]}",
                 "namespace": self.namespace,
             },
@@ -240,6 +247,11 @@ class World:
         if any(now.get(name) != value for name, value in status.items()):
             key = Key(self.namespace, pod["metadata"]["name"])
             await self.client.merge_patch(PODS, key, {"status": status}, subresource="status")
+
+
+def _maker(pod: Object) -> str | None:
+    uid: str | None = (pod["metadata"].get("annotations") or {}).get(_MAKER)
+    return uid
 
 
 @asynccontextmanager
