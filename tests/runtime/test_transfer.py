@@ -121,8 +121,10 @@ def test_another_process_goes_on_where_this_one_ended(tmp_path: Path) -> None:
     assert "did not go on in 7 attempts: down" in failure.value.message
     assert not (tmp_path / "w").exists()
     source.faults.clear()
+    brought = source.sent  # the pieces come side by side: how far the others got when one gave up is luck
+    assert 0 < brought < 5 * PIECE
     first = bring(source, tmp_path)[0]
-    assert first == (2 * PIECE + 100, 5 * PIECE)
+    assert first == (brought, 5 * PIECE)
     assert (tmp_path / "w").read_bytes() == source.contents["w"]
     assert source.sent == 5 * PIECE
 
