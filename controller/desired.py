@@ -36,6 +36,9 @@ from stoker.serving.rollouts.rollout import Plan, Request, parse_strategy, plan
 from stoker.serving.settings import Settings
 from stoker.serving.status.judge import Situation, model_of
 
+# What serves, and goes once it is not wanted. Revisions are the record of it and stay.
+RUNNING_CHILDREN = (DEPLOYMENTS, SERVICES, POD_DISRUPTION_BUDGETS)
+
 
 @dataclass(frozen=True)
 class Child:
@@ -97,7 +100,7 @@ def _stopped(view: View, situation: Situation, target: Target) -> Desired:
     """No pods and nothing that leads to them. Revisions stay: what comes back is what was."""
     running = [
         (resource, obj)
-        for resource in (DEPLOYMENTS, SERVICES, POD_DISRUPTION_BUDGETS)
+        for resource in RUNNING_CHILDREN
         for obj in view.children[resource].values()
         if view.controls(obj)
     ]
@@ -210,7 +213,7 @@ class _Planned:
     def _unwanted(self, wanted: Sequence[Child]) -> Iterable[tuple[Resource, Object]]:
         """What this InferenceService controls and does not want any more; by label, minus wanted."""
         named = {(each.resource, each.wanted["metadata"]["name"]) for each in wanted}
-        for resource in (DEPLOYMENTS, SERVICES, POD_DISRUPTION_BUDGETS):
+        for resource in RUNNING_CHILDREN:
             for name, obj in self.view.children[resource].items():
                 if (resource, name) not in named and self.view.controls(obj) and self._may_go(resource, name):
                     yield resource, obj

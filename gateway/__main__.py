@@ -20,6 +20,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.snapshot import Options
 from gateway.views import INFERENCE_SERVICES, keep_inference_service, keep_pod
 from gateway.xds import AdsServer
+from stoker.configuration import add_settings_flags, read_settings
 from stoker.kube.background import task_group
 from stoker.kube.client import ConnectionConfig, connect
 from stoker.kube.health import HealthServer
@@ -40,8 +41,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gateway", description=__doc__)
     parser.add_argument("--kubeconfig", help="default: in-cluster, else kubectl's own default")
     parser.add_argument("--namespace", default="stoker-system", help="Stoker's own namespace")
-    parser.add_argument("--domain", help="overrides the settings file")
-    parser.add_argument("--settings-file", type=Path, help="YAML; default: built-in settings")
+    add_settings_flags(parser)
     parser.add_argument("--log-format", choices=("json", "console"))
     parser.add_argument("--health-port", type=int, default=8081, help="0: any free one")
     parser.add_argument("--listener-port", type=int, default=8000, help="where Envoy takes requests")
@@ -106,11 +106,6 @@ async def serve(args: argparse.Namespace, settings: Settings) -> None:
             running.cancel()
 
 
-def _settings(args: argparse.Namespace) -> Settings:
-    given = yaml.safe_load(args.settings_file.read_text()) if args.settings_file else None
-    return Settings.from_mapping((given or {}) | ({"domain": args.domain} if args.domain else {}))
-
-
 def _version() -> str:
     try:
         return version("stoker")
@@ -123,8 +118,8 @@ def main() -> int:
     args = arguments().parse_args()
     configure_logging(None if args.log_format is None else args.log_format == "json")
     try:
-        settings = _settings(args)
-    except (OSError, yaml.YAMLError, Invalid) as error:
+        settings = read_settings(args.settings_file, args.domain)
+    except (ValueError, OSError, Invalid, yaml.YAMLError) as error:
         log.error("cannot read the settings", file=str(args.settings_file), error=str(error))
         return 2
     return run_until_signalled(partial(serve, args, settings))

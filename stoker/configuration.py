@@ -7,7 +7,6 @@ message before it has done anything.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,18 +34,20 @@ def take_settings(parser: argparse.ArgumentParser, given: dict[str, Any]) -> Set
     """Take both flags out of the parsed ones; ends the program with a message where they are wrong."""
     file, domain = given.pop("settings_file"), given.pop("domain")
     try:
-        settings = read_settings(file)
+        return read_settings(file, domain)
     except (ValueError, OSError, Invalid, yaml.YAMLError) as fault:
         parser.error(str(fault))
-    return dataclasses.replace(settings, domain=domain) if domain else settings
 
 
-def read_settings(file: Path | None) -> Settings:
-    """The settings in a YAML file; defaults without one. Raises ValueError, OSError, Invalid, YAMLError."""
+def read_settings(file: Path | None, domain: str | None = None) -> Settings:
+    """The settings in a YAML file, defaults without one; a `domain` wins over the file's.
+
+    Raises ValueError, OSError, Invalid, YAMLError.
+    """
     given = yaml.safe_load(file.read_text()) if file else {}
     if not isinstance(given, dict | None):
         raise ValueError(f"{file}: must be a mapping of settings")
-    return Settings.from_mapping(given or {})
+    return Settings.from_mapping((given or {}) | ({"domain": domain} if domain else {}))
 
 
 def load_args_schemas(folder: Path) -> Mapping[str, dict[str, Any]]:

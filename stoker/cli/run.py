@@ -6,7 +6,6 @@ No Kubernetes and no root: a workstation with one GPU, a laptop, a debugger. Wha
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any
 import click
 import yaml
 
+from stoker.configuration import load_args_schemas
 from stoker.local.home import cache_from
 from stoker.serving.admission.validate import validate_inference_service, validate_runtime
 from stoker.serving.api.objects import parse_inference_service, parse_runtime
@@ -113,9 +113,9 @@ def host_process(
     return as_process(template["spec"], port, environ, verdict.warnings)
 
 
-def args_schemas() -> dict[str, Object]:
+def args_schemas() -> Mapping[str, Object]:
     """The shipped JSON Schemas of runtimes' arguments, by file name without ending."""
-    return {path.stem: json.loads(path.read_text()) for path in (RUNTIMES / "args-schema").glob("*.json")}
+    return load_args_schemas(RUNTIMES / "args-schema")
 
 
 def as_process(

@@ -6,12 +6,13 @@ holds one InferenceService, runtimes beside the shipped one, and settings where 
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from stoker.configuration import load_args_schemas
 from stoker.serving.admission.validate import validate_inference_service
 from stoker.serving.api.objects import parse_inference_service, parse_runtime
 from stoker.serving.problems import Invalid
@@ -29,11 +30,8 @@ def shipped_runtime() -> dict[str, Any]:
     return yaml.safe_load((MANIFESTS / "runtimes" / "kserve-huggingfaceserver.yaml").read_text())
 
 
-def args_schemas() -> dict[str, dict[str, Any]]:
-    return {
-        path.stem: json.loads(path.read_text())
-        for path in (MANIFESTS / "runtimes" / "args-schema").glob("*.json")
-    }
+def args_schemas() -> Mapping[str, dict[str, Any]]:
+    return load_args_schemas(MANIFESTS / "runtimes" / "args-schema")
 
 
 def output_of(case: str) -> str:
