@@ -10,8 +10,9 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 
 from stoker.serving import names
+from stoker.serving.api import objectives
 from stoker.serving.api.metadata import METADATA
-from stoker.serving.problems import FieldProblem, child, invalid, not_supported
+from stoker.serving.problems import FieldProblem, Invalid, child, forbidden, invalid, not_supported
 from stoker.serving.rendering import storage
 from stoker.serving.rendering.storage_credentials import S3_ANNOTATIONS
 
@@ -50,6 +51,7 @@ _OF_INFERENCE_SERVICES = (
     storage.READ_ONLY_ANNOTATION,
     storage.SECRET_ANNOTATION,
     *S3_ANNOTATIONS,
+    *objectives.ANNOTATIONS,
 )
 
 
@@ -59,6 +61,8 @@ def judge(metadata: Mapping[str, object], known: Iterable[str]) -> tuple[list[Fi
     problems, warned = [], []
     for path, key in _keys(metadata):
         if key in every or any(key.startswith(each[:-1]) for each in every if each.endswith("*")):
+            if key.startswith(_OURS) and path.startswith("metadata.labels"):
+                problems.append(forbidden(path, "it is read only as an annotation: write it there"))
             continue
         near = _nearest(key, every)
         if key.startswith(_OURS) or near is not None:
@@ -72,7 +76,17 @@ def judge(metadata: Mapping[str, object], known: Iterable[str]) -> tuple[list[Fi
 def of_inference_service(metadata: Mapping[str, object]) -> tuple[list[FieldProblem], list[str]]:
     """Keys on an InferenceService, and values of those that take certain ones."""
     problems, warned = judge(metadata, _OF_INFERENCE_SERVICES)
-    return [*problems, *_values(metadata)], warned
+    return [*problems, *_values(metadata), *_objectives(metadata)], warned
+
+
+def _objectives(metadata: Mapping[str, object]) -> tuple[FieldProblem, ...]:
+    given = metadata.get("annotations")
+    annotations = given if isinstance(given, Mapping) else {}
+    try:
+        objectives.parse_objectives({key: text for key, text in annotations.items() if isinstance(text, str)})
+    except Invalid as fault:
+        return fault.problems
+    return ()
 
 
 def _values(metadata: Mapping[str, object]) -> Iterator[FieldProblem]:

@@ -156,6 +156,67 @@ ROWS: list[Row] = [
         isvc(annotations={"stoker.dev/progress-deadline": "10m"}),
         isvc(annotations={"stoker.dev/progress-deadline": "600"}),
     ),
+    (
+        "promise of an availability in words",
+        "webhook",
+        "metadata.annotations[stoker.dev/objective-availability]",
+        "above 0 and at most 99.999",
+        isvc(annotations={"stoker.dev/objective-availability": "99.5%"}),
+        isvc(annotations={"stoker.dev/objective-availability": "99.5"}),
+    ),
+    (
+        "promise to answer everything",
+        "webhook",
+        "metadata.annotations[stoker.dev/objective-availability]",
+        "above 0 and at most 99.999",
+        isvc(annotations={"stoker.dev/objective-availability": "100"}),
+        isvc(annotations={"stoker.dev/objective-availability": "99.999"}),
+    ),
+    (
+        "promise of a first token between two borders",
+        "webhook",
+        "metadata.annotations[stoker.dev/objective-ttft-seconds]",
+        'nearest: "0.25" and "0.5"',
+        isvc(annotations={"stoker.dev/objective-ttft-seconds": "0.3"}),
+        isvc(annotations={"stoker.dev/objective-ttft-seconds": "0.50"}),
+    ),
+    (
+        "promise of a first token in milliseconds",
+        "webhook",
+        "metadata.annotations[stoker.dev/objective-ttft-seconds]",
+        "in seconds: 0.001, 0.005",
+        isvc(annotations={"stoker.dev/objective-ttft-seconds": "500ms"}),
+        isvc(annotations={"stoker.dev/objective-ttft-seconds": "0.5"}),
+    ),
+    (
+        "promise of a share of first tokens within no time",
+        "webhook",
+        "metadata.annotations[stoker.dev/objective-ttft-percent]",
+        "objective-ttft-seconds, which is not set",
+        isvc(annotations={"stoker.dev/objective-ttft-percent": "99"}),
+        isvc(
+            annotations={
+                "stoker.dev/objective-ttft-percent": "99",
+                "stoker.dev/objective-ttft-seconds": "2.5",
+            }
+        ),
+    ),
+    (
+        "promise mistyped",
+        "webhook",
+        "metadata.annotations[stoker.dev/objective-ttft-second]",
+        'did you mean "stoker.dev/objective-ttft-seconds"',
+        isvc(annotations={"stoker.dev/objective-ttft-second": "1"}),
+        isvc(annotations={"stoker.dev/objective-ttft-seconds": "1"}),
+    ),
+    (
+        "annotation of Stoker as a label",
+        "webhook",
+        "metadata.labels[stoker.dev/progress-deadline]",
+        "read only as an annotation",
+        isvc(labels={"stoker.dev/progress-deadline": "60"}),
+        isvc(annotations={"stoker.dev/progress-deadline": "60"}),
+    ),
     # --- what to serve
     ("no predictor", "schema", "spec.predictor", "Required", isvc() | {"spec": {}}, isvc()),
     (
