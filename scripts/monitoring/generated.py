@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
@@ -17,10 +18,14 @@ FOLDER = Path(__file__).parents[2] / "manifests/monitoring"
 
 def files() -> dict[Path, str]:
     """Path -> text."""
-    boards = {"fleet": fleet(), "service": service(), "control-plane": control_plane()}
     made = {
-        FOLDER / "dashboards" / f"{name}.json": json.dumps(board, cls=JSONEncoder, indent=2, sort_keys=True)
-        + "\n"
-        for name, board in boards.items()
+        FOLDER / "dashboards" / f"{name}.json": json.dumps(board, indent=2, sort_keys=True) + "\n"
+        for name, board in boards().items()
     }
     return made | {rules.OBJECT: rules.prometheus_rule()}
+
+
+def boards() -> dict[str, dict[str, Any]]:
+    """The dashboards by name, as Grafana reads them."""
+    made = {"fleet": fleet(), "service": service(), "control-plane": control_plane()}
+    return {name: json.loads(json.dumps(board, cls=JSONEncoder)) for name, board in made.items()}
