@@ -86,4 +86,5 @@ def _listed(name: str, board: dict[str, Any]) -> Iterator[ListedPanel]:
         )
         at = panel["gridPos"]
         place = (at["x"], at["y"], at["w"], at["h"])
-        yield ListedPanel(name, row, panel["title"], panel["description"], panel["type"], unit, place, queries)
+        words = (panel["title"], panel["description"], panel["type"])
+        yield ListedPanel(name, row, *words, unit, place, queries)
