@@ -25,7 +25,7 @@ TTFT_PERCENT_ANNOTATION = f"{DOMAIN}/objective-ttft-percent"
 ANNOTATIONS = (AVAILABILITY_ANNOTATION, TTFT_PERCENT_ANNOTATION, TTFT_SECONDS_ANNOTATION)
 
 TTFT_METRIC = "vllm:time_to_first_token_seconds"
-# The upper borders of its buckets in seconds, +Inf aside: vllm/v1/metrics/loggers.py (0.30).
+# The upper borders of its buckets in seconds, +Inf aside: vllm/v1/metrics/buckets.py.
 # fmt: off
 TTFT_BORDERS: tuple[float, ...] = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
