@@ -83,17 +83,24 @@ def main() -> None:
 @click.option(
     "--control-plane-only", is_flag=True, help="No node and no root: API server and Stoker's programs."
 )
-def up(gpus: int | None, domain: str | None, control_plane_only: bool) -> None:
+@click.option(
+    "--prometheus/--no-prometheus",
+    default=None,
+    help="With a Prometheus that scrapes Stoker and its pods. It stays until --no-prometheus.",
+)
+def up(gpus: int | None, domain: str | None, control_plane_only: bool, prometheus: bool | None) -> None:
     """Start the local cluster with Stoker in it. Harmless when it is up already.
 
     Tried on Debian 12 with control groups v1 (hybrid). Control groups v2 with systemd is supported as
     well, from documentation; it has not been run yet.
     """
     progress = Progress()
-    config = ClusterConfig(gpus, domain, control_plane_only)
+    config = ClusterConfig(gpus, domain, control_plane_only, prometheus)
     record = cluster.up(config, progress)
     own = f"STOKER_HOME={shlex.quote(str(config.home.path))} " if "STOKER_HOME" in os.environ else ""
     progress.note(f"Up: {record.url}, gateway at http://{record.ingress_host}:{record.ingress_port}")
+    if record.prometheus_url:
+        progress.note(f"Prometheus at {record.prometheus_url}")
     progress.note(f'For kubectl and curl in this shell:  eval "$({own}{_self()} env)"')
 
 
@@ -118,6 +125,8 @@ def status() -> None:
     record = cluster.running(home_from())
     out.print(f"\nAPI server {record.url}   gateway http://{record.ingress_host}:{record.ingress_port}")
     out.print(f"domain {record.domain}   GPUs {record.gpus}   home {home_from().path}")
+    if record.prometheus_url:
+        out.print(f"Prometheus {record.prometheus_url}")
     if not all(row.ready for row in found.components):
         sys.exit(1)
 
@@ -143,6 +152,8 @@ def env() -> None:
     record = cluster.running(home)
     kubectl = building.kubectl(Progress()).parent
     click.echo(environment(str(home.kubeconfig), record.ingress_host, record.ingress_port, kubectl))
+    if record.prometheus_url:
+        click.echo(f"export PROMETHEUS_URL={record.prometheus_url}")
 
 
 def environment(kubeconfig: str, host: str, port: int, programs_folder: Path) -> str:

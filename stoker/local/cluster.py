@@ -20,6 +20,7 @@ from stoker.local.failures import LocalError
 from stoker.local.home import Home, cache_from, home_from
 from stoker.local.kubectl import Kubectl
 from stoker.local.progress import Progress
+from stoker.local.prometheus.program import program
 from stoker.local.readiness import ComponentState
 from stoker.local.record import Record
 
@@ -28,13 +29,14 @@ from stoker.local.record import Record
 class ClusterConfig:
     """Which cluster, and what it is asked to be.
 
-    `source` is the checkout: its code runs in the cluster's pods, its manifests install it. None
-    for `gpus` and `domain` means: as it is, or the default (0, example.com) where nothing is.
+    `source` is the checkout: its code runs in the cluster's pods, its manifests install it. None for
+    `gpus`, `domain` and `prometheus` means: as it is, or the default (0, example.com, none) where nothing is.
     """
 
     gpus: int | None = None
     domain: str | None = None
     control_plane_only: bool = False
+    prometheus: bool | None = None
     home: Home = field(default_factory=home_from)
     cache: Path = field(default_factory=cache_from)
     source: Path = Path(__file__).resolve().parents[2]
@@ -61,6 +63,8 @@ def up(config: ClusterConfig, progress: Progress) -> Record:
     """
     machine.require_platform()
     mode = "control-plane" if config.control_plane_only else "node"
+    if config.prometheus:
+        _check_prometheus(config, progress)
     with _one_at_a_time(config.home):
         known = record.load(config.home)
         if known and readiness.alive(known.pid):
@@ -129,7 +133,7 @@ def _asked(config: ClusterConfig, known: Record, mode: str) -> Record:
             f"{config.home.path} holds a running cluster of the other kind ({known.mode}).",
             "`stoker down` stops it; another STOKER_HOME starts one beside it.",
         )
-    wanted = known.asked(config.gpus, config.domain)
+    wanted = known.asked(config.gpus, config.domain, config.prometheus)
     if mode == "control-plane" and wanted.domain != known.domain:
         plane.stop_programs(config.home)  # they take it from their command lines
     return wanted
@@ -156,6 +160,16 @@ def _check(config: ClusterConfig) -> None:
                 )
 
 
+def _check_prometheus(config: ClusterConfig, progress: Progress) -> None:
+    """Fails before anything is started."""
+    if config.control_plane_only:
+        raise LocalError(
+            "Prometheus runs as a pod, and --control-plane-only has no node that runs pods.",
+            "`stoker up --prometheus` starts a cluster with a node.",
+        )
+    program("prometheus", note=progress.note)
+
+
 def _start(config: ClusterConfig, mode: str, crashed: Record | None, progress: Progress) -> Record:
     names = programs.NODE if mode == "node" else programs.CONTROL_PLANE
     paths = building.ensure(names, progress)
@@ -167,8 +181,8 @@ def _start(config: ClusterConfig, mode: str, crashed: Record | None, progress: P
         else:
             started = plane.start(config.home, paths, progress)
         if crashed:
-            started = started.asked(crashed.gpus, crashed.domain)
-        started = started.asked(config.gpus, config.domain)
+            started = started.asked(crashed.gpus, crashed.domain, crashed.prometheus)
+        started = started.asked(config.gpus, config.domain, config.prometheus)
         # From here on `down` and `status` know it, even if this process is killed.
         started.save(config.home)
         if mode == "node":

@@ -16,6 +16,7 @@ from stoker.local.failures import LocalError
 from stoker.local.home import Home
 from stoker.local.kubectl import Kubectl
 from stoker.local.progress import Progress
+from stoker.local.prometheus import installing, objects
 from stoker.local.readiness import ComponentState
 from stoker.local.record import Record
 
@@ -40,6 +41,7 @@ def start(home: Home, cache: Path, source: Path, paths: Mapping[str, Path], prog
         hub_cache=hub_cache,
         coredns=paths["coredns"],
         envoy=envoy_program(),
+        prometheus=home.prometheus,
     )
     # containerd starts this one as root on the machine, outside any container.
     node.describe(home, prepared, paths, rules, Path(sys.executable).resolve())
@@ -63,18 +65,23 @@ def await_node(record: Record, home: Home, progress: Progress) -> None:
 
 
 def finish(record: Record, home: Home, source: Path, kubectl: Kubectl, progress: Progress) -> None:
-    """GPUs, DNS and Stoker: everything that is applied to a running node, again and again."""
+    """GPUs, DNS, Stoker, Prometheus: everything that is applied to a running node, again and again."""
     api = Api(record.url, home.pki)
     _offer_gpus(api, record.gpus)
     kubectl.apply(addons.dns_manifest())
     documents = _documents(kubectl, source, record.domain)
     said = installation.install(kubectl, documents)
     progress.note(f"Applied {len(said)} objects of {installation.OVERLAY}")
+    if record.prometheus:
+        installing.install(kubectl, home, source, progress)
+    else:
+        installing.remove(api, kubectl, source)
 
     def states() -> Iterator[list[ComponentState]]:
         while True:
-            dns = readiness.deployments(api, "kube-system", ["coredns"])
-            yield [_default_account(api), *dns, *readiness.deployments(api, installation.NAMESPACE, STOKER)]
+            rows = [_default_account(api), *readiness.deployments(api, "kube-system", ["coredns"])]
+            rows += readiness.deployments(api, installation.NAMESPACE, STOKER)
+            yield rows + _prometheus(api, record)
 
     with progress.components("Stoker") as shown:
         readiness.wait(home, shown, states(), _PODS_WITHIN, record.pid)
@@ -91,7 +98,8 @@ def states(record: Record, home: Home) -> list[ComponentState]:
     api = Api(record.url, home.pki)
     rows = [*readiness.processes(_status(home)), readiness.node(api, node.NAME)]
     rows += readiness.deployments(api, "kube-system", ["coredns"])
-    return rows + readiness.deployments(api, installation.NAMESPACE, STOKER)
+    rows += readiness.deployments(api, installation.NAMESPACE, STOKER)
+    return rows + _prometheus(api, record)
 
 
 def traces(home: Home) -> bool:
@@ -127,6 +135,10 @@ def _offer_gpus(api: Api, count: int) -> None:
     raise LocalError(
         f"The node could not be made to offer {count} GPUs.", "`stoker logs kube-apiserver` may say why."
     )
+
+
+def _prometheus(api: Api, record: Record) -> list[ComponentState]:
+    return readiness.deployments(api, objects.NAMESPACE, [objects.NAME]) if record.prometheus else []
 
 
 def _default_account(api: Api) -> ComponentState:

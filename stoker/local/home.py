@@ -49,6 +49,11 @@ class Home:
         """Root's part: containerd's and the kubelet's folders, etcd's data."""
         return Path("/var/lib/stoker") / self.identity
 
+    @property
+    def prometheus(self) -> Path:
+        """What the pod of Prometheus runs: a link that `up --prometheus` makes to the program it found."""
+        return self.path / "node" / "prometheus"
+
     def log(self, component: str) -> Path:
         """The log file of one component."""
         return self.logs / f"{component}.log"

@@ -19,6 +19,7 @@ from typing import Any
 PAUSE = "stoker.dev/pause:1"
 COREDNS = "stoker.dev/coredns:1"
 ENVOY = "docker.io/envoyproxy/envoy:v1.40.0"
+PROMETHEUS = "stoker.dev/prometheus:1"
 STOKER = "stoker.dev/stoker:0.1.0"
 FETCH = "stoker.dev/fetch:0.1.0"
 RUNTIMES = ("stoker.dev/runtime:0.1.0", "stoker.dev/runtime:0.1.0-cpu", "stoker.dev/runtime:0.1.0-cuda")
@@ -51,6 +52,7 @@ def all_images() -> list[Image]:
         Image(PAUSE, ("/pause",)),
         Image(COREDNS, ("/coredns",), user=0),
         Image(ENVOY, ("/opt/envoy",)),
+        Image(PROMETHEUS, ("/opt/prometheus",)),
         Image(STOKER, (), environment=_PYTHON_ENVIRONMENT),
         Image(FETCH, (*runtime, "fetch"), environment=_RUNTIME_ENVIRONMENT),
         *(Image(name, runtime, environment=_RUNTIME_ENVIRONMENT) for name in RUNTIMES),

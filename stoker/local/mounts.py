@@ -32,10 +32,12 @@ def rules(
     hub_cache: Path,
     coredns: Path,
     envoy: Path,
+    prometheus: Path,
     packages: Iterable[str] = ("stoker", "controller", "webhook", "gateway", "runtime"),
 ) -> Rules:
     """The mounts of each image. `python` is the installation that the virtual environment was made
     from; it keeps its path, whatever the permissions of the folders above it on the machine.
+    `prometheus` need not be there before a pod wants it.
     """
     system = [[str(path), str(path)] for path in _system_folders()]
     interpreter = [] if python.is_relative_to("/usr") else [[str(python), str(python)]]
@@ -52,6 +54,10 @@ def rules(
         {"image": "stoker.dev/fetch:*", "mounts": runtime},
         {"image": "stoker.dev/coredns:*", "mounts": [[str(coredns), "/coredns"]]},
         {"image": "docker.io/envoyproxy/envoy:*", "mounts": [*system, [str(envoy), "/opt/envoy"]]},
+        {
+            "image": "stoker.dev/prometheus:*",
+            "mounts": [*system, [str(prometheus), "/opt/prometheus"]],
+        },
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from stoker.local.home import Home
 
+PROMETHEUS_PORT = 30090
 DEFAULT_DOMAIN = "example.com"
 
 
@@ -22,6 +23,12 @@ class Record:
     ingress_port: int
     gpus: int = 0
     domain: str = DEFAULT_DOMAIN
+    prometheus: bool = False
+
+    @property
+    def prometheus_url(self) -> str | None:
+        """Where Prometheus answers; None where none was asked for."""
+        return f"http://{self.ingress_host}:{PROMETHEUS_PORT}" if self.prometheus else None
 
     def save(self, home: Home) -> None:
         """Write it, so that other commands find the cluster."""
@@ -29,12 +36,13 @@ class Record:
         temporary.write_text(json.dumps(asdict(self), indent=1))
         temporary.replace(home.record)
 
-    def asked(self, gpus: int | None, domain: str | None) -> Record:
+    def asked(self, gpus: int | None, domain: str | None, prometheus: bool | None) -> Record:
         """With what a new `up` asks for; None keeps what is."""
         return replace(
             self,
             gpus=self.gpus if gpus is None else gpus,
             domain=self.domain if domain is None else domain,
+            prometheus=self.prometheus if prometheus is None else prometheus,
         )
 
 

@@ -21,6 +21,7 @@ def rules(tmp_path: Path, python: str = "/home/someone/python") -> mounts.Rules:
         hub_cache=tmp_path / "hub",
         coredns=tmp_path / "bin/coredns",
         envoy=tmp_path / "bin/envoy",
+        prometheus=tmp_path / "prometheus",
     )
 
 

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from scripts.monitoring import generated
+from stoker.local.prometheus.program import program
 
 from . import queries
-from .prometheus import program
 
 _BOARDS = {path.stem: json.loads(text) for path, text in generated.files().items() if path.suffix == ".json"}
 
@@ -41,7 +41,7 @@ def test_what_is_committed_is_what_the_code_makes(path: Path) -> None:
 
 def test_there_are_three_and_nothing_else_in_the_folder() -> None:
     assert _BOARDS.keys() == {"fleet", "service", "control-plane"}
-    assert {path.stem for path in (generated.FOLDER / "dashboards").iterdir()} == _BOARDS.keys()
+    assert {path.stem for path in (generated.FOLDER / "dashboards").glob("*.json")} == _BOARDS.keys()
     assert len({board["uid"] for board in _BOARDS.values()}) == 3
 
 

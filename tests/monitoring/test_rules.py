@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from scripts.monitoring import rules as generated
+from stoker.local.failures import LocalError
+from stoker.local.prometheus.program import program
 
 from . import page, queries
-from .prometheus import NoPrometheus, program
 
 RULES = page.ROOT / "manifests/monitoring/rules/stoker.yaml"
 TESTS = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
@@ -24,7 +25,7 @@ RUNBOOK = page.ROOT / "docs/runbook.md"
 def promtool() -> Path:
     try:
         return program("promtool")
-    except NoPrometheus as problem:
+    except LocalError as problem:
         pytest.fail(str(problem))
 
 

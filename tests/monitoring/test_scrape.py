@@ -14,9 +14,8 @@ import aiohttp
 import yaml
 
 from scripts.monitoring import generated, rules
+from stoker.local.prometheus.program import program
 from tests.runtime.serving import Server, serve
-
-from .prometheus import program
 
 _VLLM_ALONE = {"KV cache", "Preemptions", "Prefix cache"}
 _ONLY_WHERE_IT_HAPPENS = {"Refused", "Clients that left"}

@@ -1,0 +1,1 @@
+"""Prometheus on the local cluster, on request: the program, and the pod that runs it."""
