@@ -51,7 +51,7 @@ class Home:
 
     @property
     def prometheus(self) -> Path:
-        """What the pod of Prometheus runs: a link that `up --prometheus` makes to the program it found."""
+        """What the pod of Prometheus sees: links that `up --prometheus` makes to the program it found."""
         return self.path / "node" / "prometheus"
 
     def log(self, component: str) -> Path:

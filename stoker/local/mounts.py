@@ -37,7 +37,7 @@ def rules(
 ) -> Rules:
     """The mounts of each image. `python` is the installation that the virtual environment was made
     from; it keeps its path, whatever the permissions of the folders above it on the machine.
-    `prometheus` need not be there before a pod wants it.
+    `prometheus`, a folder with `prometheus` and `share`, need not be there before a pod wants it.
     """
     system = [[str(path), str(path)] for path in _system_folders()]
     interpreter = [] if python.is_relative_to("/usr") else [[str(python), str(python)]]
@@ -56,7 +56,11 @@ def rules(
         {"image": "docker.io/envoyproxy/envoy:*", "mounts": [*system, [str(envoy), "/opt/envoy"]]},
         {
             "image": "stoker.dev/prometheus:*",
-            "mounts": [*system, [str(prometheus), "/opt/prometheus"]],
+            "mounts": [
+                *([str(path), str(path)] for path in _library_folders()),
+                [str(prometheus / "prometheus"), "/opt/prometheus"],
+                [str(prometheus / "share"), "/usr/share"],
+            ],
         },
     ]
 
@@ -96,7 +100,13 @@ def _bind(source: str, destination: str) -> dict[str, Any]:
 
 def _system_folders() -> list[Path]:
     """/usr, and the library folders where they are not links into it."""
-    return [Path("/usr"), *(p for p in (Path("/lib"), Path("/lib64")) if p.is_dir() and not p.is_symlink())]
+    return [Path("/usr"), *(each for each in _library_folders() if not each.is_relative_to("/usr"))]
+
+
+def _library_folders() -> list[Path]:
+    """Where shared libraries are, links left out."""
+    folders = (Path("/usr/lib"), Path("/usr/lib64"), Path("/lib"), Path("/lib64"))
+    return [each for each in folders if each.is_dir() and not each.is_symlink()]
 
 
 def _bundle(arguments: list[str]) -> Path:

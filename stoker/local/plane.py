@@ -118,7 +118,8 @@ def _programs(record: Record, home: Home, source: Path) -> tuple[list[Task], dic
 
     url = f"https://127.0.0.1:{webhook_port}"
     schemas = source / "manifests" / "runtimes" / "args-schema"
-    webhook = ("--url", url, "--port", webhook_port, "--args-schemas", schemas)
+    # On a person's own machine nobody waits until the API server lets go of an idle connection.
+    webhook = ("--url", url, "--port", webhook_port, "--args-schemas", schemas, "--linger", "0s")
     bootstrap = home.path / "envoy.yaml"
     # One of an earlier start would send Envoy to ports that nobody listens on.
     bootstrap.unlink(missing_ok=True)

@@ -15,10 +15,20 @@ from stoker.local.prometheus.program import program
 def install(kubectl: Kubectl, home: Home, source: Path, progress: Progress) -> None:
     """Apply its objects; harmless when they are there. Raises LocalError without a program to run."""
     found = program("prometheus", note=progress.note).resolve()
-    if not home.prometheus.exists() or home.prometheus.resolve() != found:
-        home.prometheus.unlink(missing_ok=True)
-        home.prometheus.symlink_to(found)
+    home.prometheus.mkdir(exist_ok=True)
+    _link(home.prometheus / "prometheus", found)
+    share, none = found.parent.parent / "share", home.prometheus / "none"
+    none.mkdir(exist_ok=True)
+    # Debian's build reads its pages from there; others bring them along.
+    _link(home.prometheus / "share", share if (share / "prometheus").exists() else none)
     kubectl.apply(objects.manifest(source))
+
+
+def _link(link: Path, to: Path) -> None:
+    temporary = link.with_suffix(".new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(to)
+    temporary.replace(link)
 
 
 def remove(api: Api, kubectl: Kubectl, source: Path) -> None:
