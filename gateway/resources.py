@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway import answers
+from gateway import answers, request_counts
 
 Dict = dict[str, Any]
 
@@ -193,7 +193,8 @@ def _connection_manager(access_log: bool) -> Dict:
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
         "local_reply_config": answers.local_replies(),
-    } | ({"access_log": [_access_log()]} if access_log else {})
+        "access_log": [request_counts.access_logger(), *([_access_log()] if access_log else [])],
+    }
 
 
 def _retry_policy() -> Dict:
