@@ -36,6 +36,10 @@ _ITL = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
 _E2E = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
         480.0, 960.0, 1920.0, 7680.0)  # fmt: skip
 _HTTP = (0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
+_LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_REFUSALS = ("loading", "overloaded", "queue_timeout", "draining", "failed", "connections", "unauthorised",
+             "quota")  # fmt: skip
+_DRAIN_STATES = ("none", "lame_duck", "refusing")
 
 
 class Metrics:
@@ -44,6 +48,8 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         self._engine_registers = False
+        self._state: State | None = None
+        self._refusing: Callable[[], bool] = bool
         self.requests = Counter(
             "stoker_runtime_http_requests",
             "HTTP requests by route and status; 499 where the client left before the answer's end.",
@@ -78,11 +84,22 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        for reason in _REFUSALS:
+            self.refused.labels(reason)
         self._phase = Gauge(
             "stoker_runtime_phase", "1 for the phase that the runtime is in.", ["phase"], registry=registry
         )
         self._phase_seconds = Gauge(
             "stoker_runtime_phase_seconds", "Seconds spent in each phase.", ["phase"], registry=registry
+        )
+        self._drain = Gauge(
+            "stoker_runtime_drain_state", "1 for how far the end has come.", ["state"], registry=registry
+        )
+        self.loop_lag = Histogram(
+            "stoker_runtime_event_loop_lag_seconds",
+            "By how much a short sleep of the event loop ended late.",
+            buckets=_LAG,
+            registry=registry,
         )
         self._backend = Gauge(
             "stoker_runtime_backend_info", "The engine and why it was chosen.", ["backend", "reason"],
@@ -93,13 +110,16 @@ class Metrics:
         ).set(1)
 
     def follow(self, state: State) -> None:
-        """Shows the state's phase and backend."""
+        """Shows the state's phase and backend, and at each scrape how long the phase has lasted."""
+        self._state = state
         for phase in Phase:
             self._phase.labels(phase.value).set(phase is state.phase)
-        for name, seconds in state.seconds().items():
-            self._phase_seconds.labels(name).set(seconds)
         if state.backend is not None:
             self._backend.labels(state.backend.name.value, state.backend.reason.value).set(1)
+
+    def watch_drain(self, refusing: Callable[[], bool]) -> None:
+        """`refusing`: whether a server that drains takes no new requests any more."""
+        self._refusing = refusing
 
     def engine_registers(self) -> None:
         """The engine has metrics of its own in the default registry."""
@@ -113,8 +133,19 @@ class Metrics:
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
+        self._look()
         text = generate_latest(self._registry)
         return text + generate_latest(REGISTRY) if self._engine_registers else text
+
+    def _look(self) -> None:
+        """What changes with time alone, as it is now."""
+        seconds = self._state.seconds() if self._state else {}
+        for name, spent in seconds.items():
+            self._phase_seconds.labels(name).set(spent)
+        draining = self._state is not None and self._state.phase is Phase.DRAINING
+        now = "none" if not draining else "refusing" if self._refusing() else "lame_duck"
+        for state in _DRAIN_STATES:
+            self._drain.labels(state).set(state == now)
 
 
 class EngineMetrics:

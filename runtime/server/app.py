@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from runtime import loop_lag
 from runtime.server import health, models
 from runtime.server.edge import Handler, edge, expect, stamp
 from runtime.server.embeddings import embeddings
@@ -55,10 +56,12 @@ def make_app(service: Service) -> web.Application:
 
 @contextlib.asynccontextmanager
 async def _background(app: web.Application) -> AsyncIterator[None]:
-    """What goes on beside requests: following the API keys' file, sending traces."""
+    """What goes on beside requests: following the API keys' file, sampling the loop, sending traces."""
     service = app[SERVICE]
-    following = asyncio.create_task(service.keys.follow()) if service.keys is not None else None
+    beside = [asyncio.create_task(loop_lag.sample(service.metrics.loop_lag.observe))]
+    if service.keys is not None:
+        beside.append(asyncio.create_task(service.keys.follow()))
     yield
-    if following is not None:
-        following.cancel()
+    for task in beside:
+        task.cancel()
     await asyncio.to_thread(service.tracing.shut_down)

@@ -45,8 +45,7 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     service = request.app[SERVICE]
     given = request.headers.get("x-request-id", "")
     request[REQUEST_ID] = given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
-    resource = request.match_info.route.resource
-    route = resource.canonical if resource is not None else "unknown"
+    route = route_of(request)
     if route in _QUIET:
         return await _answer(request, handler, service)
     began, status = time.monotonic(), _LEFT
@@ -61,6 +60,12 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
             trace.ended(status, request.get(USAGE))
             seconds = time.monotonic() - began
             _record(service, request, route=route, status=status, seconds=seconds, trace=trace.id)
+
+
+def route_of(request: web.Request) -> str:
+    """The pattern of the request's route, for labels and logs: paths are the client's text."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"
 
 
 def _checked(handler: Handler, service: Service) -> Handler:
@@ -81,7 +86,7 @@ def _checked(handler: Handler, service: Service) -> Handler:
             request[KEY] = name
             service.keys.require_tokens(name)
         except ApiProblem as problem:
-            service.metrics.refused.labels("unauthorised" if problem.status == 401 else "overloaded").inc()
+            service.metrics.refused.labels("unauthorised" if problem.status == 401 else "quota").inc()
             raise
         try:
             return await handler(request)

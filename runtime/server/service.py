@@ -40,6 +40,7 @@ class Service:
         file = settings.api_keys_file
         self.keys = Keys(Path(file), settings.bounds.key_tokens_per_minute) if file else None
         self.refusing = False
+        metrics.watch_drain(lambda: self.refusing)
         self.watchdog: Watchdog | None = None
         self.started = int(time.time())
         self._engine: Engine | None = None

@@ -6,13 +6,20 @@ import asyncio
 import random
 import string
 from collections.abc import Iterator
+from http import HTTPStatus
+from types import SimpleNamespace
+from typing import cast
 
 import aiohttp
 import pytest
 import structlog
+from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
+from runtime.server.app import make_app
+from runtime.server.edge import route_of
+from runtime.state import BackendName, Phase
 from tests.runtime.serving import Server, serve
 
 _KNOWN = (
@@ -44,6 +51,50 @@ async def test_random_models_methods_and_paths_make_no_series() -> None:
         after = await _series(server)
     assert {name for name, _ in before} >= {"stoker_runtime_http_requests_total"}
     assert after - before == set()
+
+
+async def test_a_hundred_thousand_paths_and_methods_are_told_by_the_routes_there_are() -> None:
+    """The one label that comes from a request's head, at the function that makes it: the rest of a request
+    takes too long to be done so often.
+    """
+    chance = random.Random(9)
+    async with serve() as server:
+        app = make_app(server.service)
+        there = {resource.canonical for resource in app.router.resources()} | {"unknown"}
+        seen: dict[str, int] = {}
+        for _ in range(100_000):
+            method, path, _body = _request(chance)
+            asked = SimpleNamespace(method=method, rel_url=URL(path, encoded=True))
+            asked.match_info = await app.router.resolve(cast(web.Request, asked))
+            route = route_of(cast(web.Request, asked))
+            seen[route] = seen.get(route, 0) + 1
+    assert seen.keys() <= there
+    assert len(there) < 30
+    assert min(seen[route] for route in ("unknown", "/openai/v1/completions")) > 1000
+
+
+async def test_each_label_of_the_servers_own_has_a_value_from_a_list() -> None:
+    async with serve() as server:
+        await _send(server, random.Random(10), 200)
+        routes = {resource.canonical for resource in make_app(server.service).router.resources()} | {
+            "unknown"
+        }
+        lists: dict[str, set[str]] = {
+            "route": routes,
+            "status": {str(status.value) for status in HTTPStatus} | {"499"},
+            "phase": {phase.value for phase in Phase},
+            "backend": {name.value for name in BackendName},
+            "state": {"none", "lame_duck", "refusing"},
+        }
+        values = [
+            (label, value)
+            for name, labels in await _series(server)
+            if name.startswith("stoker_")
+            for label, value in labels
+        ]
+    assert lists.keys() <= {label for label, _ in values}
+    assert [(label, value) for label, value in values if label in lists and value not in lists[label]] == []
+    assert {label for label, _ in values} - lists.keys() == {"le", "reason", "version"}
 
 
 async def test_the_count_would_see_a_label_that_a_client_fills() -> None:
