@@ -36,6 +36,7 @@ class Options:
     log_format: str | None
     args_schemas: Path
     drain: timedelta
+    linger: timedelta
     lifetimes: Lifetimes
     settings: Settings
 
@@ -86,7 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--log-format", choices=["json", "console"])
     add_settings_flags(parser)
     add("--args-schemas", type=Path, default=ARGS_SCHEMAS, metavar="DIR", help="default: %(default)s")
-    add("--drain", type=_duration, default="5s", help="how long to answer on after SIGTERM")
+    add("--drain", type=_duration, default="5s", help="after SIGTERM, how long to go on at least")
+    add(
+        "--linger",
+        type=_duration,
+        default="95s",
+        help="then, how long at most to wait until clients end theirs",
+    )
     life = Lifetimes()
     add("--ca-life", type=_duration, default=life.authority, metavar="60d")
     add("--leaf-life", type=_duration, default=life.leaf, metavar="7d")

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 from stoker.configuration import load_args_schemas
+from stoker.kube import loop_lag
 from stoker.kube.background import task_group
 from stoker.kube.client import Client, ConnectionConfig, connect
 from stoker.kube.health import HealthServer
@@ -27,7 +28,7 @@ from webhook.metrics import Metrics
 from webhook.options import Options, parse_options
 from webhook.registration import Registrar
 from webhook.secret import SECRET, SecretStore
-from webhook.server import Admission, serving
+from webhook.server import Admission, Leaving, serving
 
 
 class Program:
@@ -63,6 +64,7 @@ class Program:
         )
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(health.running())
+            await stack.enter_async_context(loop_lag.sampled(self.metrics.loop_lag.observe))
             for informer in self._triggers():
                 await stack.enter_async_context(informer.running())
             await stack.enter_async_context(self.caches.running())
@@ -79,9 +81,9 @@ class Program:
 
     async def _serve(self, stack: AsyncExitStack) -> None:
         options = self.options
-        drain = options.drain.total_seconds()
+        leaving = Leaving(options.drain.total_seconds(), options.linger.total_seconds())
         address = await stack.enter_async_context(
-            serving(self.admission, options.host, options.port, tls=self.tls.context, drain_seconds=drain)
+            serving(self.admission, options.host, options.port, tls=self.tls.context, leaving=leaving)
         )
         self.keeper.registrar = Registrar(
             self.client, options.reach(address[1]), address, clock=_now, writes=options.register

@@ -13,7 +13,8 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -45,6 +46,7 @@ _STUCK_SECONDS = 30.0
 # Longer than Go's idle connections live (90 s): the API server closes first, and never writes into a
 # connection that is being closed here.
 _KEEPALIVE_SECONDS = 120.0
+_LOOK_SECONDS = 0.1
 
 
 class Admission:
@@ -171,14 +173,25 @@ def make_runner(admission: Admission) -> web.AppRunner:
     )
 
 
+@dataclass(frozen=True)
+class Leaving:
+    """How a server that shall stop does so, in seconds."""
+
+    drain: float = 0.0
+    """Go on for at least so long: API servers learn from a watch that this replica is going."""
+    linger: float = 0.0
+    """After that, how long to wait at most for clients to end the connections that they hold. Over HTTP/1.1 a
+    server that closes an idle connection cannot know whether a request is on its way into it, and an API
+    server does not repeat a review that is lost so (Go repeats no POST of which a byte was written)."""
+
+
 @asynccontextmanager
 async def serving(
-    admission: Admission, host: str | None, port: int, *, tls: ssl.SSLContext, drain_seconds: float
+    admission: Admission, host: str | None, port: int, *, tls: ssl.SSLContext, leaving: Leaving
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve while the body runs; yields where (a loopback address if all are listened on).
 
-    On leaving, reviews are answered for `drain_seconds` more, each on a connection that it ends: API
-    servers hold theirs open and learn from a watch that this replica is going.
+    On leaving, each answer ends its connection, and the last connection ends the server.
     """
     runner = make_runner(admission)
     await runner.setup()
@@ -188,10 +201,20 @@ async def serving(
             yield _local_address(runner)
         finally:
             admission.draining = True
-            await asyncio.sleep(drain_seconds)
+            await asyncio.sleep(leaving.drain)
+            # Listening all the while: a connection that is being accepted when asyncio stops listening is
+            # neither served nor refused, and its client waits in vain.
+            await _unconnected(runner, leaving.linger)
     finally:
         await runner.cleanup()
         admission.close()
+
+
+async def _unconnected(runner: web.AppRunner, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while runner.server and runner.server.connections:  # noqa: ASYNC110, aiohttp tells nobody
+                await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _local_address(runner: web.AppRunner) -> tuple[str, int]:

@@ -74,6 +74,8 @@ async def _ask_all(server: ApiServer, folder: Path) -> Answers:
             await _ask(client, SECURITY, lambda case: case.good, got.good_with_policy)
             await _ask(client, SECURITY, lambda case: _moved(case.bad, TRUSTED), got.trusted)
             await _update(client, got.updates)
+            for replica in made.replicas:
+                replica.stop()  # a living one registers itself again
             await client.delete(VALIDATING_WEBHOOK_CONFIGURATIONS, Key("", NAME))
             unjudged = isvc(model={"modelFormat": {"name": "nobody"}})
             await eventually(lambda: _passes(client, unjudged), "still asked")

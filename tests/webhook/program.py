@@ -43,7 +43,12 @@ class Webhook:
         command = [sys.executable, "-m", "webhook", f"--kubeconfig={server.kubeconfig}"]
         command += [f"--namespace={namespace}", f"--port={self.port}", f"--health-port={self.health_port}"]
         command += [f"--url=https://127.0.0.1:{self.port}", f"--args-schemas={ARGS_SCHEMAS}"]
-        command += ["--drain=1s", "--log-format=json", *flags]  # the last of two equal flags counts
+        command += [
+            "--drain=1s",
+            "--linger=0s",
+            "--log-format=json",
+            *flags,
+        ]  # the last of two equal flags counts
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log)
 

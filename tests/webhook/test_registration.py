@@ -26,7 +26,7 @@ from webhook.metrics import Metrics
 from webhook.options import parse_options
 from webhook.registration import NAME, NotServed, Reach, Registrar, check_served
 from webhook.review import Rules
-from webhook.server import Admission, serving
+from webhook.server import Admission, Leaving, serving
 
 NAMESPACE = "webhook-registration"
 SERVICE = Reach(Key(NAMESPACE, "stoker-webhook"))
@@ -45,7 +45,7 @@ async def tls_server(certificates: Held) -> AsyncIterator[tuple[str, int]]:
     assert certificates.leaf is not None
     tls.serve(certificates.leaf)
     admission = Admission(lambda asked: Rules(Settings()), Metrics())
-    async with serving(admission, "127.0.0.1", 0, tls=tls.context, drain_seconds=0) as address:
+    async with serving(admission, "127.0.0.1", 0, tls=tls.context, leaving=Leaving()) as address:
         yield address
 
 
