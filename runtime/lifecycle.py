@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib.util
-from contextlib import aclosing
 from pathlib import Path
 from typing import cast
 
@@ -160,9 +159,7 @@ class Lifecycle:
             await cast(Embedder, engine).embed("warm-up", [prompt])
             return
         sampling = Sampling(max_tokens=2, temperature=0.0)
-        async with aclosing(engine.generate("warm-up", prompt, sampling)) as deltas:
-            async for _ in deltas:
-                pass
+        await engine.push("warm-up", prompt, sampling, lambda delta: delta.finish_reason is not None)
 
     async def _watch(self, engine: Engine) -> None:
         watchdog = self._service.watchdog

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -55,17 +56,22 @@ class TokenLogprob:
     top: tuple[tuple[int, float], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delta:
     """What one step added to an answer. `text` may lag behind `token_ids` (a character in the making).
 
-    `text` may run past a stop string; the OpenAI layer cuts it there.
+    `text` may run past a stop string; the OpenAI layer cuts it there. Never changed once made; not frozen, as
+    one is made for every token and that would double what it costs.
     """
 
     text: str
     token_ids: Sequence[int]
     finish_reason: FinishReason | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+
+
+Sink = Callable[[Delta], bool]
+"""Takes a delta in the event loop's thread, at once; says whether the answer is complete with it."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,17 @@ class Engine(Protocol):
     def steps(self) -> int:
         """A number that changes with every step of work, be it a part of a long prompt."""
 
+    async def push(self, request_id: str, prompt: Sequence[int], sampling: Sampling, sink: Sink) -> None:
+        """One answer: hands `sink` its deltas as they come, the last with a finish_reason, and returns when
+        that one was given or `sink` wants no more. Cancelling it frees its work at once.
+
+        Raises EngineDead, EngineRefused, EngineBusy, and what `sink` raises.
+        """
+
+
+class Pulled:
+    """Makes `Engine.push` of an engine's own generator of deltas."""
+
     def generate(
         self, request_id: str, prompt: Sequence[int], sampling: Sampling
     ) -> AsyncGenerator[Delta, None]:
@@ -166,6 +183,14 @@ class Engine(Protocol):
 
         Raises EngineDead, EngineRefused, EngineBusy.
         """
+        raise NotImplementedError
+
+    async def push(self, request_id: str, prompt: Sequence[int], sampling: Sampling, sink: Sink) -> None:
+        """`Engine.push`."""
+        async with aclosing(self.generate(request_id, prompt, sampling)) as deltas:
+            async for delta in deltas:
+                if sink(delta):
+                    return
 
 
 class Embedder(Protocol):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime.flags.kinds import AMOUNT, COUNT, SECONDS, SIZE, Flag
+from runtime.flags.kinds import AMOUNT, COUNT, HOLD, SECONDS, SIZE, Flag
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -56,6 +56,12 @@ BOUNDS: tuple[Flag, ...] = (
     Flag("queue_seconds", SECONDS, "How long a sequence may wait for its first token; 0: no bound.", 60.0),
     Flag("request_seconds", SECONDS, "How long a whole request may take; 0: no bound.", 300.0),
     Flag("write_timeout_seconds", SECONDS, "How long one write to a reader that stalls may take.", 30.0),
+    Flag(
+        "hold_seconds",
+        HOLD,
+        "How long tokens of streams wait for more under load, so that several go out in a chunk; 0: never.",
+        0.015,
+    ),
     Flag("keep_alive_seconds", SECONDS, "After how long a silent stream gets a comment; 0: never.", 15.0),
     Flag(
         "unready_seconds",
@@ -103,6 +109,7 @@ class Bounds:
     queue_seconds: float
     request_seconds: float
     write_timeout_seconds: float
+    hold_seconds: float
     keep_alive_seconds: float
     unready_seconds: float | None
     unlive_seconds: float | None

@@ -81,6 +81,9 @@ PORT = Kind(
     _at_least(int, 0, 65535), {"type": "integer", "minimum": 0, "maximum": 65535}, "a port, 0 to 65535"
 )
 SECONDS = Kind(_at_least(float, 0), {"type": "number", "minimum": 0}, "seconds, 0 or more")
+HOLD = Kind(
+    _at_least(float, 0, 0.02), {"type": "number", "minimum": 0, "maximum": 0.02}, "seconds, 0 to 0.02"
+)
 
 
 @dataclass(frozen=True)

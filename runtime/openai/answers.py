@@ -1,20 +1,22 @@
-"""Running the sequences of one request: stop strings cut, several choices merged, everything freed on
+"""Running the sequences of one request: stop strings cut, several choices side by side, everything freed on
 exit.
+
+Engines hand their deltas over in the event loop's thread (`Engine.push`), and what is here passes them on at
+once: from the engine to the socket no task is woken for a token.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from runtime.engines.base import Engine, EngineDead, FinishReason, Sampling, TokenLogprob
+from runtime.engines.base import Delta, Engine, EngineDead, FinishReason, Sampling, TokenLogprob
 from runtime.text.stop import StopMatcher
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Piece:
     """What one step added to choice `index`: text that is certain, tokens counted, the end and its reason."""
 
@@ -23,6 +25,13 @@ class Piece:
     tokens: int
     finish_reason: FinishReason | None
     logprobs: tuple[TokenLogprob, ...]
+
+    def absorb(self, later: Piece) -> None:
+        """Becomes both, as if one step had brought them. `later`: the same choice's next piece."""
+        self.text += later.text
+        self.tokens += later.tokens
+        self.finish_reason = later.finish_reason
+        self.logprobs += later.logprobs
 
 
 @dataclass(frozen=True)
@@ -52,64 +61,68 @@ class Meter(Protocol):
         """A sequence was handed to the engine."""
 
 
-async def run(engine: Engine, jobs: Sequence[Job], meter: Meter | None) -> AsyncGenerator[Piece, None]:
-    """The pieces of all jobs as they come; each job's last piece has a finish_reason. Closing it frees
-    all.
+Sink = Callable[[Piece], None]
+
+
+async def run(engine: Engine, jobs: Sequence[Job], meter: Meter | None, sink: Sink) -> None:
+    """Hands over the pieces of all jobs as they come; each job's last piece has a finish_reason.
+    Cancelling it frees all. Raises what `Engine.push` raises; an exception of `sink` ends the answer.
     """
     if len(jobs) == 1:
-        async with aclosing(_pieces(engine, jobs[0], meter)) as pieces:
-            async for piece in pieces:
-                yield piece
+        await _one(engine, jobs[0], meter, sink)
         return
-    queue: asyncio.Queue[Piece | Exception] = asyncio.Queue()
-    tasks = [asyncio.create_task(_pump(engine, job, meter, queue)) for job in jobs]
-    open_jobs = len(jobs)
+    tasks = [asyncio.create_task(_one(engine, job, meter, sink)) for job in jobs]
     try:
-        while open_jobs:
-            item = await queue.get()
-            if isinstance(item, Exception):
-                raise item
-            open_jobs -= item.finish_reason is not None
-            yield item
+        await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _pump(
-    engine: Engine, job: Job, meter: Meter | None, queue: asyncio.Queue[Piece | Exception]
-) -> None:
-    try:
-        async with aclosing(_pieces(engine, job, meter)) as pieces:
-            async for piece in pieces:
-                queue.put_nowait(piece)
-    except Exception as error:
-        queue.put_nowait(error)
-
-
-async def _pieces(engine: Engine, job: Job, meter: Meter | None) -> AsyncGenerator[Piece, None]:
-    matcher = StopMatcher(job.sampling.stop)
+async def _one(engine: Engine, job: Job, meter: Meter | None, sink: Sink) -> None:
     timer = meter.begin(len(job.prompt), job.sampling.max_tokens) if meter else None
-    ended = "abort"
-    count = 0
+    sequence = _Sequence(job, timer, sink)
     try:
-        async with aclosing(engine.generate(job.request_id, job.prompt, job.sampling)) as deltas:
-            async for delta in deltas:
-                tokens = len(delta.token_ids)
-                count += tokens
-                if timer:
-                    timer.tokens(tokens)
-                text = delta.text if count <= job.sampling.min_tokens else matcher.feed(delta.text)
-                finish = FinishReason.STOP if matcher.hit else delta.finish_reason
-                if finish and not matcher.hit:
-                    text += matcher.flush()
-                if finish:
-                    ended = finish.value
-                yield Piece(job.index, text, tokens, finish, delta.logprobs)
-                if finish:
-                    return
-        raise EngineDead("the engine ended an answer without a reason")
+        await engine.push(job.request_id, job.prompt, job.sampling, sequence.take)
+        if sequence.ended is None:
+            raise EngineDead("the engine ended an answer without a reason")
     finally:
         if timer:
-            timer.finished(ended)
+            timer.finished(sequence.ended or "abort")
+
+
+class _Sequence:
+    """One sequence on its way from the engine's deltas to pieces."""
+
+    def __init__(self, job: Job, timer: Timer | None, sink: Sink) -> None:
+        self.ended: str | None = None
+        self._index = job.index
+        self._min_tokens = job.sampling.min_tokens
+        self._matcher = StopMatcher(job.sampling.stop) if job.sampling.stop else None
+        self._timer = timer
+        self._sink = sink
+        self._count = 0
+
+    def take(self, delta: Delta) -> bool:
+        """Passes a delta on; whether the answer is complete with it."""
+        tokens = len(delta.token_ids)
+        if self._timer is not None:
+            self._timer.tokens(tokens)
+        text, finish = delta.text, delta.finish_reason
+        if self._matcher is not None:
+            text, finish = self._cut(self._matcher, text, tokens, finish)
+        if finish is not None:
+            self.ended = finish.value
+        self._sink(Piece(self._index, text, tokens, finish, delta.logprobs))
+        return finish is not None
+
+    def _cut(
+        self, matcher: StopMatcher, text: str, tokens: int, finish: FinishReason | None
+    ) -> tuple[str, FinishReason | None]:
+        self._count += tokens
+        if self._count > self._min_tokens:
+            text = matcher.feed(text)
+        if matcher.hit:
+            return text, FinishReason.STOP
+        return (text + matcher.flush() if finish else text), finish

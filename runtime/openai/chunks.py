@@ -1,15 +1,17 @@
 """Chunks of a stream: their envelope is made once.
 
-A chunk is written for every step of every stream, so that only its text is encoded each time.
+A chunk is written for every step of every stream, so that only its text is encoded each time: what stands
+before and behind the text of an ordinary chunk (no logprobs, no end) is kept for each choice.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 from runtime.openai.answers import Piece
-from runtime.openai.encoding import encode
+from runtime.openai.encoding import encode, utf8
 from runtime.openai.encoding import text as text_
 from runtime.openai.envelope import Usage
 from runtime.openai.tools.answer import finish_reason
@@ -19,7 +21,7 @@ from runtime.openai.tools.offer import Offer
 DONE = b"data: [DONE]\n\n"
 
 
-class _Chunks:
+class Chunks(ABC):
     """Chunks of one stream as bytes of server-sent events."""
 
     def __init__(
@@ -39,6 +41,27 @@ class _Chunks:
         self._start = f"data: {start}["
         # OpenAI sends `usage` in chunks only where it was asked for, and null until the last.
         self._end = "]" + (',"usage":null' if include_usage else "") + end + "\n\n"
+        self._around = [(self._start + self._before(n), self._behind + self._end) for n in range(choices)]
+
+    @abstractmethod
+    def opening(self, index: int, text: str = "") -> bytes:
+        """What comes before the first token of a choice."""
+
+    @abstractmethod
+    def piece(self, piece: Piece) -> bytes:
+        """What one step added; empty where nothing is to be said yet."""
+
+    _behind: str
+    """What follows the text of an ordinary chunk, within its choice."""
+
+    @abstractmethod
+    def _before(self, index: int) -> str:
+        """What precedes it."""
+
+    def _ordinary(self, index: int, text: str) -> bytes:
+        """A chunk with nothing but text: what is written for almost every token."""
+        before, behind = self._around[index]
+        return utf8(f"{before}{text_(text)}{behind}")
 
     def usage(self, usage: Usage) -> bytes:
         """The chunk with the usage, where it was asked for."""
@@ -51,24 +74,29 @@ class _Chunks:
         return f"{self._start}{choice}{self._end}"
 
 
-class CompletionChunks(_Chunks):
+class CompletionChunks(Chunks):
     """A streamed text completion."""
+
+    _behind = ',"logprobs":null,"finish_reason":null}'
 
     def opening(self, index: int, text: str = "") -> bytes:
         """What comes before the first token: the prompt, where it is echoed."""
-        return self._chunk(index, text, "null", "null").encode() if text else b""
+        return self._ordinary(index, text) if text else b""
 
     def piece(self, piece: Piece) -> bytes:
         """What one step added; empty where nothing is to be said yet."""
-        if not piece.text and not piece.finish_reason and not piece.logprobs:
-            return b""
+        if piece.finish_reason is None and not piece.logprobs:
+            return self._ordinary(piece.index, piece.text) if piece.text else b""
         logprobs = "null"
         if piece.logprobs:
             offset = self._offsets[piece.index]
             logprobs = encode(self._probabilities(piece.logprobs, offset)).decode()
             self._offsets[piece.index] += len(piece.text)
         finish = f'"{piece.finish_reason.value}"' if piece.finish_reason else "null"
-        return self._chunk(piece.index, piece.text, logprobs, finish).encode()
+        return utf8(self._chunk(piece.index, piece.text, logprobs, finish))
+
+    def _before(self, index: int) -> str:
+        return f'{{"index":{index},"text":'
 
     def _chunk(self, index: int, text: str, logprobs: str, finish: str) -> str:
         return self._event(
@@ -76,15 +104,19 @@ class CompletionChunks(_Chunks):
         )
 
 
-class ChatChunks(_Chunks):
+class ChatChunks(Chunks):
     """A streamed chat completion: the role once, then content, then the finish_reason alone."""
+
+    _behind = '},"logprobs":null,"finish_reason":null}'
 
     def opening(self, index: int, text: str = "") -> bytes:
         """The chunk with the role."""
-        return self._chunk(index, '"role":"assistant","content":""', "null", "null").encode()
+        return utf8(self._chunk(index, '"role":"assistant","content":""', "null", "null"))
 
     def piece(self, piece: Piece) -> bytes:
         """What one step added; empty where nothing is to be said yet."""
+        if piece.finish_reason is None and not piece.logprobs:
+            return self._ordinary(piece.index, piece.text) if piece.text else b""
         made = ""
         if piece.text or piece.logprobs:
             logprobs = "null"
@@ -93,7 +125,10 @@ class ChatChunks(_Chunks):
             made = self._chunk(piece.index, f'"content":{text_(piece.text)}', logprobs, "null")
         if piece.finish_reason:
             made += self._chunk(piece.index, "", "null", f'"{piece.finish_reason.value}"')
-        return made.encode()
+        return utf8(made)
+
+    def _before(self, index: int) -> str:
+        return f'{{"index":{index},"delta":{{"content":'
 
     def _chunk(self, index: int, delta: str, logprobs: str, finish: str) -> str:
         return self._event(
@@ -134,7 +169,7 @@ class CallChunks(ChatChunks):
         if piece.finish_reason:
             reason = finish_reason(self._offer, piece.finish_reason.value, finder.calls > 0)
             made.append(self._chunk(piece.index, "", "null", f'"{reason}"'))
-        return "".join(made).encode()
+        return utf8("".join(made))
 
 
 def _delta(event: Event) -> str:

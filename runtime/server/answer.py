@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import structlog
 from aiohttp import web
 
 from runtime.engines.base import EngineDead, FinishReason
-from runtime.openai.answers import Job, Piece, run
+from runtime.openai.answers import Job, Piece, Sink, run
 from runtime.openai.chunks import DONE
 from runtime.openai.encoding import encode
 from runtime.openai.envelope import Usage
@@ -22,8 +22,11 @@ from runtime.openai.responses import ChatShape, Choice, CompletionShape
 from runtime.server import deadline
 from runtime.server.admission import Ticket
 from runtime.server.edge import ABANDONED, BEGAN, FIRST_TOKEN, REQUEST_ID, USAGE
+from runtime.server.outlet import Outlet
 from runtime.server.service import SERVICE
 from runtime.server.stream import EventStream
+
+Generate = Callable[[Sink], Coroutine[Any, Any, None]]
 
 log = structlog.get_logger()
 
@@ -57,11 +60,9 @@ class Answer:
         """Runs the jobs and answers."""
         jobs = self._jobs(default_max_tokens, param)
         if not jobs:
-            async with aclosing(self._echo_alone()) as pieces:
-                return await self._written(pieces, len(self._echoes))
+            return await self._written(self._echo_alone, len(self._echoes))
         with self._service.enter([len(job.prompt) for job in jobs]) as self._ticket:
-            async with aclosing(run(self._service.engine, jobs, self._service.meter)) as pieces:
-                return await self._written(pieces, len(jobs))
+            return await self._written(lambda sink: self._generate(jobs, sink), len(jobs))
 
     def _jobs(self, default_max_tokens: int | None, param: str) -> list[Job]:
         limit, most = self._service.limits.max_model_len, self._bounds.max_output_tokens
@@ -83,52 +84,77 @@ class Answer:
                 jobs.append(Job(index, f"{self._shape.heading.id}-{index}", prompt, sampling))
         return jobs
 
-    async def _echo_alone(self) -> AsyncGenerator[Piece, None]:
+    async def _echo_alone(self, sink: Sink) -> None:
         """An echo of prompts and nothing else (`max_tokens` 0)."""
         for index in range(len(self._echoes)):
-            yield Piece(index, "", 0, FinishReason.LENGTH, ())
+            sink(Piece(index, "", 0, FinishReason.LENGTH, ()))
 
-    async def _written(self, pieces: AsyncGenerator[Piece, None], count: int) -> web.StreamResponse:
+    async def _generate(self, jobs: Sequence[Job], sink: Sink) -> None:
+        """Runs the engine; the first piece must come within the queue's deadline."""
+        usage, ticket, request = self._usage, self._ticket, self._request
+        seconds = self._bounds.queue_seconds
+        began = False
+
+        def count(piece: Piece) -> None:
+            nonlocal began
+            if not began:
+                began = True
+                request[FIRST_TOKEN] = time.monotonic() - request[BEGAN]
+                if not queued.expired():
+                    queued.reschedule(None)
+            usage.completion_tokens += piece.tokens
+            if ticket is not None and ticket.waiting:
+                ticket.began(piece.index)
+            sink(piece)
+
+        try:
+            async with asyncio.timeout(seconds or None) as queued:
+                await run(self._service.engine, jobs, self._service.meter, count)
+        except TimeoutError:
+            if not queued.expired():
+                raise
+            self._service.metrics.refused.labels("queue_timeout").inc()
+            raise deadline.queued_too_long(seconds) from None
+
+    async def _written(self, generate: Generate, count: int) -> web.StreamResponse:
         if self._asked.stream:
             with EventStream(self._request, self._bounds, self._request[REQUEST_ID]) as stream:
-                return await self._stream(pieces, count, stream)
+                return await self._stream(generate, count, stream)
+        choices = [Choice([echo]) for echo in self._echoes] or [Choice() for _ in range(count)]
         try:
             async with deadline.timeout(self._request, self._seconds) as whole:
-                return await self._whole(pieces, count)
+                await generate(lambda piece: choices[piece.index].add(piece))
         except TimeoutError:
             if self._seconds is None or not whole.expired():
                 raise
             raise deadline.too_long(self._seconds) from None
-
-    async def _whole(self, pieces: AsyncGenerator[Piece, None], count: int) -> web.StreamResponse:
-        choices = [Choice([echo]) for echo in self._echoes] or [Choice() for _ in range(count)]
-        choices[(first := await self._first(pieces)).index].add(first)
-        async for piece in pieces:
-            self._count(piece)
-            choices[piece.index].add(piece)
         body = encode(self._shape.whole(choices, self._usage))
         return web.Response(body=body, content_type="application/json")
 
-    async def _stream(
-        self, pieces: AsyncGenerator[Piece, None], count: int, stream: EventStream
-    ) -> web.StreamResponse:
+    async def _stream(self, generate: Generate, count: int, stream: EventStream) -> web.StreamResponse:
+        chunks = self._shape.stream(count, include_usage=self._asked.include_usage)
+        openings = [chunks.opening(n, self._echoes[n] if self._echoes else "") for n in range(count)]
+        outlet = Outlet(stream, chunks, self._service.holding, count, opening=b"".join(openings))
+        running = asyncio.create_task(generate(outlet.take))
         try:
             async with deadline.timeout(self._request, self._seconds):
-                await self._events(pieces, count, stream)
+                await outlet.flow(running)
+                await stream.end(outlet.rest() + chunks.usage(self._usage) + DONE)
         except ConnectionError:
             self._request[ABANDONED] = True
-            return stream.response
         except asyncio.CancelledError:
             problem = self._service.in_flight.cut_short()
             if problem is None:
                 raise
-            await self._fail(stream, problem)
+            await self._fail(stream, outlet, problem)
         except Exception as error:
-            await self._fail(stream, error)
-        await stream.end()
+            await self._fail(stream, outlet, error)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
         return stream.response
 
-    async def _fail(self, stream: EventStream, error: Exception) -> None:
+    async def _fail(self, stream: EventStream, outlet: Outlet, error: Exception) -> None:
         """An ordinary error while nothing was sent, else an event."""
         if isinstance(error, TimeoutError) and self._seconds is not None:
             error = deadline.too_long(self._seconds)
@@ -136,42 +162,11 @@ class Answer:
             raise error
         match error:
             case ApiProblem():
-                await stream.fail(error)
+                problem = error
             case EngineDead():
-                await stream.fail(engine_failed())
+                problem = engine_failed()
             case _:
                 log.error("stream failed", request_id=self._request[REQUEST_ID], exc_info=error)
-                await stream.fail(ApiProblem(500, "Internal error.", code="internal_error"))
-
-    async def _events(self, pieces: AsyncGenerator[Piece, None], count: int, stream: EventStream) -> None:
-        chunks = self._shape.stream(count, include_usage=self._asked.include_usage)
-        openings = [chunks.opening(n, self._echoes[n] if self._echoes else "") for n in range(count)]
-        first = await self._first(pieces)
-        await stream.start()
-        await stream.write(b"".join(openings) + chunks.piece(first))
-        async for piece in pieces:
-            self._count(piece)
-            data = chunks.piece(piece)
-            if data:
-                await stream.write(data)
-        await stream.write(chunks.usage(self._usage) + DONE)
-
-    async def _first(self, pieces: AsyncGenerator[Piece, None]) -> Piece:
-        """The first piece, which must come within the queue's deadline."""
-        seconds = self._bounds.queue_seconds
-        try:
-            async with asyncio.timeout(seconds or None) as queued:
-                piece = await anext(pieces)
-        except TimeoutError:
-            if not queued.expired():
-                raise
-            self._service.metrics.refused.labels("queue_timeout").inc()
-            raise deadline.queued_too_long(seconds) from None
-        self._request[FIRST_TOKEN] = time.monotonic() - self._request[BEGAN]
-        self._count(piece)
-        return piece
-
-    def _count(self, piece: Piece) -> None:
-        self._usage.completion_tokens += piece.tokens
-        if self._ticket is not None and self._ticket.waiting:
-            self._ticket.began(piece.index)
+                problem = ApiProblem(500, "Internal error.", code="internal_error")
+        event = b"data: " + encode(problem.document()) + b"\n\n"
+        await stream.end(outlet.rest() + event + DONE)

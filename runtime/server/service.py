@@ -19,6 +19,7 @@ from runtime.openai.problem import ApiProblem, engine_failed, model_not_found
 from runtime.openai.tools.forms import form_of
 from runtime.server import tracing
 from runtime.server.admission import DRAINING, Admission, InFlight, Ticket
+from runtime.server.holding import Holding
 from runtime.server.keys import Keys
 from runtime.server.tokenizing import Tokenizing
 from runtime.state import Phase, State
@@ -36,6 +37,7 @@ class Service:
             settings.bounds.max_concurrent_sequences, settings.bounds.max_waiting_tokens
         )
         self.in_flight = InFlight()
+        self.holding = Holding(settings.bounds.hold_seconds)
         self.tracing = tracing.from_environment(settings.model_name)
         file = settings.api_keys_file
         self.keys = Keys(Path(file), settings.bounds.key_tokens_per_minute) if file else None

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from runtime.flags.bounds import Bounds
-from runtime.openai.chunks import DONE
-from runtime.openai.encoding import encode
-from runtime.openai.problem import ApiProblem
 
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -20,7 +19,7 @@ _HEADERS = {
     "X-Accel-Buffering": "no",
 }
 _COMMENT = b": keep-alive\n\n"
-# aiohttp waits for a reader once 64 KiB are unsent; below that a write cannot stall.
+# A reader is waited for once 64 KiB are unsent; below that a write cannot stall.
 _CANNOT_STALL = 32 * 1024
 
 log = structlog.get_logger()
@@ -39,6 +38,8 @@ class EventStream:
         self._last = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._comment: asyncio.Task[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._writing = False
 
     def __enter__(self) -> Self:
         if self._bounds.keep_alive_seconds:
@@ -53,6 +54,25 @@ class EventStream:
         if self._comment is not None:
             self._comment.cancel()
 
+    @property
+    def clear(self) -> bool:
+        """Whether `send` may be used now: the head is out, nothing else is being written, and so little is
+        unsent that a write cannot stall.
+        """
+        transport = self._transport
+        return (
+            transport is not None
+            and not self._writing
+            and transport.get_write_buffer_size() < _CANNOT_STALL
+            and not transport.is_closing()
+        )
+
+    def send(self, data: bytes, now: float) -> None:
+        """Writes at once, past aiohttp's writer; only where `clear`. `now`: the event loop's time."""
+        assert self._transport is not None
+        self._last = now
+        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
     async def start(self) -> None:
         """Sends the head; from then on errors are events."""
         if not self.started:
@@ -60,33 +80,34 @@ class EventStream:
             await self.response.prepare(self._request)
 
     async def write(self, data: bytes) -> None:
-        """Writes within the deadline; a reader that stalls is cut off, so that its work is freed.
-
-        Raises ConnectionError.
+        """Writes, the head first, within the deadline; a reader that stalls is cut off, so that its work is
+        freed. Raises ConnectionError.
         """
-        self._last = self._loop.time()
-        transport = self._request.transport
-        if transport is not None and transport.get_write_buffer_size() + len(data) < _CANNOT_STALL:
-            await self.response.write(data)
-            return
+        await self._within_deadline(self.response.write, data)
+        if self._request.version >= HttpVersion11:  # else the body is not in HTTP's chunks
+            self._transport = self._request.transport
+
+    async def _within_deadline(self, write: Callable[[bytes], Awaitable[None]], data: bytes) -> None:
         seconds = self._bounds.write_timeout_seconds
+        self._writing = True
         try:
             async with asyncio.timeout(seconds or None):
-                await self.response.write(data)
+                await self.start()
+                await write(data)  # sends the head even where there is no data yet
+                await self._request.writer.drain()
         except TimeoutError:
             log.warning("reader stalled", request_id=self._request_id, seconds=seconds)
             if self._request.transport is not None:
                 self._request.transport.abort()
             raise ConnectionResetError("the reader stalled") from None
+        finally:
+            self._writing = False
         self._last = self._loop.time()
 
-    async def fail(self, problem: ApiProblem) -> None:
-        """Once a stream has begun, an error is an event of its own, then the end."""
-        await self.write(b"data: " + encode(problem.document()) + b"\n\n" + DONE)
-
-    async def end(self) -> None:
-        """Nothing more comes."""
-        await self.response.write_eof()
+    async def end(self, data: bytes) -> None:
+        """The last that comes."""
+        self._transport = None
+        await self._within_deadline(self.response.write_eof, data)
 
     def _look(self) -> None:
         """Looks at the clock once in a while, so that chunks need not set and clear timers."""
@@ -98,8 +119,7 @@ class EventStream:
         self._timer = self._loop.call_later(seconds - silent, self._look)
 
     async def _say(self) -> None:
-        try:
-            await self.start()
+        if self._writing:  # the reader has something to read, and does not
+            return
+        with contextlib.suppress(ConnectionError):  # the handler is told of it by itself
             await self.write(_COMMENT)
-        except ConnectionError:
-            pass  # the handler is told of it by itself

@@ -11,6 +11,7 @@ from runtime.engines.base import (
     FinishReason,
     Load,
     ModelFacts,
+    Pulled,
     Reporter,
     Sampling,
 )
@@ -18,7 +19,7 @@ from runtime.state import Phase
 from runtime.text.bytes_tokenizer import BytesTokenizer
 
 
-class ScriptedEngine:
+class ScriptedEngine(Pulled):
     """Answers `text`, `step` bytes at a time, and records what it was asked. `hold` keeps it from its first
     token, `pause` from the next ones.
     """

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime.engines.base import Delta, EngineDead, EngineRefused, FinishReason, Sampling
+from runtime.engines.base import Delta, EngineDead, EngineRefused, FinishReason, Pulled, Sampling, Sink
 from runtime.engines.echo import EchoEngine
 from runtime.state import Phase
 
@@ -205,12 +205,9 @@ async def test_ready_only_after_a_real_inference() -> None:
     release = asyncio.Event()
 
     class Held(EchoEngine):
-        async def generate(
-            self, request_id: str, prompt: Sequence[int], sampling: Sampling
-        ) -> AsyncGenerator[Delta, None]:
+        async def push(self, request_id: str, prompt: Sequence[int], sampling: Sampling, sink: Sink) -> None:
             await release.wait()
-            async for delta in super().generate(request_id, prompt, sampling):
-                yield delta
+            await super().push(request_id, prompt, sampling, sink)
 
     async with serve(engine=Held(), wait=False) as server:
         await reach(server.service.state, Phase.WARMING)
@@ -228,7 +225,7 @@ async def test_ready_only_after_a_real_inference() -> None:
             assert await status_of(server, path) == 200, path
 
 
-class Dying(EchoEngine):
+class Dying(Pulled, EchoEngine):
     """Dies at the third token of an answer to anything but the warm-up."""
 
     def __init__(self, error: Exception, after: int) -> None:
@@ -311,7 +308,8 @@ async def test_a_client_that_leaves_frees_its_work(stream: bool) -> None:
 
 
 async def test_a_reader_that_stalls_is_cut_off() -> None:
-    async with serve("--write_timeout_seconds=0.2", "--max_model_len=4m") as server:
+    # Held tokens would be so few bytes that a stall takes minutes to show.
+    async with serve("--write_timeout_seconds=0.2", "--max_model_len=4m", "--hold_seconds=0") as server:
         host, port = server.url.removeprefix("http://").split(":")
         body = json.dumps(
             {"model": "m", "prompt": "x", "max_tokens": 3_000_000, "ignore_eos": True, "stream": True}

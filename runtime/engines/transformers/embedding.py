@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any
 from runtime import machine
 from runtime.background import in_thread
 from runtime.engines.base import (
-    Delta,
     EngineDead,
     EngineRefused,
     Load,
@@ -25,6 +24,7 @@ from runtime.engines.base import (
     ModelFiles,
     Reporter,
     Sampling,
+    Sink,
 )
 from runtime.failures import Failure, Reason, explain
 from runtime.state import Phase
@@ -98,13 +98,9 @@ class EmbeddingEngine:
         """Sequences in the step under way and sequences that wait."""
         return Load(self._running, len(self._waiting))
 
-    async def generate(
-        self, request_id: str, prompt: Sequence[int], sampling: Sampling
-    ) -> AsyncGenerator[Delta, None]:
+    async def push(self, request_id: str, prompt: Sequence[int], sampling: Sampling, sink: Sink) -> None:
         """Nothing: this model writes no text."""
-        if self.name:  # always: the yield makes this the generator that the Protocol has
-            raise EngineRefused("This model gives embeddings and writes no text.", "model")
-        yield Delta("", ())
+        raise EngineRefused("This model gives embeddings and writes no text.", "model")
 
     async def embed(self, request_id: str, prompts: Sequence[Sequence[int]]) -> list[Sequence[float]]:
         """One vector of length 1 for each prompt. Cancelling it takes what waits back."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +11,20 @@ import structlog
 from runtime import machine
 from runtime.background import in_thread
 from runtime.engines.base import (
-    Delta,
     EngineBusy,
     EngineDead,
     EngineRefused,
-    FinishReason,
     Load,
     ModelFacts,
     ModelFiles,
     Reporter,
     Sampling,
-    TokenLogprob,
+    Sink,
 )
 from runtime.engines.vllm import defaults
 from runtime.engines.vllm.config import make_config
 from runtime.engines.vllm.failures import explain_start
+from runtime.engines.vllm.handover import Handover
 from runtime.engines.vllm.output import OutputTail
 from runtime.flags.settings import Settings
 from runtime.state import Phase
@@ -123,25 +121,27 @@ class VllmEngine:
         """Unfinished answers; which of them wait is in vLLM's own metrics."""
         return Load(0 if self._engine is None else self._engine.get_num_unfinished_requests(), 0)
 
-    async def generate(
-        self, request_id: str, prompt: Sequence[int], sampling: Sampling
-    ) -> AsyncGenerator[Delta, None]:
-        """One answer. vLLM aborts it when its generator is closed."""
+    async def push(self, request_id: str, prompt: Sequence[int], sampling: Sampling, sink: Sink) -> None:
+        """One answer, handed over where vLLM makes it: no task waits for its tokens."""
         from vllm.exceptions import GracefulHTTPError, VLLMClientError  # noqa: PLC0415
         from vllm.inputs.engine import tokens_input  # noqa: PLC0415
         from vllm.v1.engine.exceptions import EngineDeadError  # noqa: PLC0415
 
-        outputs = self._engine.generate(tokens_input(list(prompt)), _params(sampling), request_id)
+        engine = self._engine
+        handover = Handover(sampling, sink)
         try:
-            async with aclosing(outputs):
-                async for output in outputs:
-                    yield _delta(output.outputs[0], sampling)
+            queue = await engine.add_request(request_id, tokens_input(list(prompt)), _params(sampling))
+            handover.take_over(queue, engine.output_processor.request_states)
+            await handover.done
         except EngineDeadError as error:
             raise EngineDead("vLLM's engine process ended") from error
         except GracefulHTTPError as error:
             raise EngineBusy(str(error)) from error
         except VLLMClientError as error:
             raise EngineRefused(str(error)) from error
+        finally:
+            if not handover.finished:
+                await engine.abort(request_id)
 
 
 def _params(sampling: Sampling) -> Any:
@@ -175,22 +175,3 @@ def _params(sampling: Sampling) -> Any:
         output_kind=RequestOutputKind.DELTA,
         skip_clone=True,
     )
-
-
-def _delta(output: Any, sampling: Sampling) -> Delta:
-    finish = output.finish_reason
-    if finish not in (None, "stop", "length"):
-        raise EngineDead(f"vLLM ended the answer: {finish}")
-    logprobs: tuple[TokenLogprob, ...] = ()
-    if sampling.logprobs is not None and output.logprobs:
-        logprobs = tuple(
-            _logprob(token, position, sampling.logprobs)
-            for token, position in zip(output.token_ids, output.logprobs, strict=True)
-        )
-    return Delta(output.text, output.token_ids, FinishReason(finish) if finish else None, logprobs)
-
-
-def _logprob(token: int, position: Any, count: int) -> TokenLogprob:
-    ranked = sorted((entry.rank, other, entry.logprob) for other, entry in position.items())
-    top = tuple((other, logprob) for rank, other, logprob in ranked if rank <= count)
-    return TokenLogprob(token, position[token].logprob, top)

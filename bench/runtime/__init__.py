@@ -1,0 +1,1 @@
+"""The runtime's front end, measured: beside vLLM's own server, and alone."""

@@ -1,0 +1,7 @@
+"""The front end alone."""
+
+from __future__ import annotations
+
+
+def main() -> int:
+    return 0
