@@ -17,6 +17,7 @@ from controller.options import Options, parse_options
 from controller.reconciler import InferenceServiceReconciler
 from controller.state_poll import StatePoll
 from stoker.configuration import load_args_schemas
+from stoker.kube import loop_lag
 from stoker.kube.client import ConnectionConfig, connect
 from stoker.kube.control_loop import ControlLoop
 from stoker.kube.events import EventRecorder
@@ -45,6 +46,7 @@ async def run(options: Options) -> None:
     config = ConnectionConfig(options.kubeconfig, f"{NAME}/{VERSION}", field_manager=NAME)
     identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
     metrics = Metrics()
+    metrics.loop.leading(LEASE, False)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connect(config))
         caches = Caches(
@@ -60,13 +62,14 @@ async def run(options: Options) -> None:
             metrics=metrics.exposition,
         )
         await stack.enter_async_context(health.running())
+        await stack.enter_async_context(loop_lag.sampled(metrics.loop_lag.observe))
         await stack.enter_async_context(caches.running())
         if options.leader_elect:
             lease = LeaderLease(client, LeaseConfig(options.namespace, LEASE, identity))
             await stack.enter_async_context(lease.held())
             client = client.fenced(lease.check)
-        metrics.leading(True)
-        stack.callback(metrics.leading, False)
+        metrics.loop.leading(LEASE, True)
+        stack.callback(metrics.loop.leading, LEASE, False)
         work = Work(client, caches, options.settings, metrics, identity, options.workers, options.state_poll)
         await stack.enter_async_context(work.running())
         await asyncio.Event().wait()  # ended by a signal, or by a lost lease
@@ -111,8 +114,9 @@ class Work:
             metrics=self.metrics,
         )
         self.loop = ControlLoop(
-            CONTROLLER, reconciler, workers=self.workers, timeout=RECONCILE_SECONDS, metrics=self.metrics
+            CONTROLLER, reconciler, workers=self.workers, timeout=RECONCILE_SECONDS, metrics=self.metrics.loop
         )
+        self.metrics.loop.watch_queue(CONTROLLER, self.loop.queue)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -83,7 +83,7 @@ class InferenceServiceReconciler:
         if view is None or view.obj["metadata"].get("deletionTimestamp") is not None:
             if view is None:
                 self._caches.recent.forget(key)
-            self._metrics.forget(key)
+            self._metrics.services.forget(key)
             return Result()  # children go with their owner
         desired = desire(view, self._settings, self._state_of, self._clock(), self._said_of)
         try:
@@ -167,7 +167,8 @@ class InferenceServiceReconciler:
         """Write the status where it differs, and tell what changed."""
         before = situation.before
         status = _timed(judge(situation), before, self._clock())
-        self._metrics.judged(view.obj, status, self._clock())
+        phase = situation.plan.phase if situation.plan else None
+        self._metrics.services.judged(view.obj, status, phase, self._clock())
         if status == before:
             return
         metadata = view.obj["metadata"]

@@ -21,6 +21,7 @@ from gateway.snapshot import Options
 from gateway.views import INFERENCE_SERVICES, keep_inference_service, keep_pod
 from gateway.xds import AdsServer
 from stoker.configuration import add_settings_flags, read_settings
+from stoker.kube import loop_lag
 from stoker.kube.background import task_group
 from stoker.kube.client import ConnectionConfig, connect
 from stoker.kube.health import HealthServer
@@ -82,6 +83,7 @@ async def serve(args: argparse.Namespace, settings: Settings) -> None:
     config = ConnectionConfig(args.kubeconfig, f"stoker-gateway/{_version()}", "stoker-gateway")
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(health.running())
+        await stack.enter_async_context(loop_lag.sampled(metrics.loop_lag.observe))
         await stack.enter_async_context(ads.running())
         ports = Ports(ads.port, args.envoy_admin_port, args.envoy_stats_port)
         if args.bootstrap_out:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from gateway.resources import TYPES
 from gateway.snapshot import Snapshot
+from stoker.kube.loop_lag import BUCKETS
 
 
 class GatewayMetrics:
@@ -37,6 +38,12 @@ class GatewayMetrics:
             "stoker_gateway_snapshot_build_seconds",
             "Time to compute and encode a snapshot.",
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
+            registry=self.registry,
+        )
+        self.loop_lag = Histogram(
+            "stoker_event_loop_lag_seconds",
+            "By how much a short sleep of the event loop ended late.",
+            buckets=BUCKETS,
             registry=self.registry,
         )
         self.snapshot_errors = Counter(

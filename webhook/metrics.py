@@ -6,6 +6,7 @@ stoker_webhook_malformed_total{code}                     requests that were no A
 stoker_webhook_review_duration_seconds{kind}             from the first byte read to the answer
 stoker_webhook_certificate_expiry_timestamp_seconds{certificate}   authority, leaf
 stoker_webhook_certificate_steps_total{step}             changes that this replica made to the Secret
+stoker_event_loop_lag_seconds                            how late a sleep of the event loop ends
 stoker_webhook_runtimes{state}                           usable, unreadable: what reviews are judged with
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client import ProcessCollector as Process
 
+from stoker.kube.loop_lag import BUCKETS
 from webhook.certificates import Held
 from webhook.renewal import Step
 from webhook.review import Judgement, Review
@@ -49,6 +51,12 @@ class Metrics:
             "stoker_webhook_certificate_expiry_timestamp_seconds",
             "When the certificate ends, as a Unix time.",
             ["certificate"],
+            registry=registry,
+        )
+        self.loop_lag = Histogram(
+            "stoker_event_loop_lag_seconds",
+            "By how much a short sleep of the event loop ended late.",
+            buckets=BUCKETS,
             registry=registry,
         )
         self._steps = Counter(

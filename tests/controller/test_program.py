@@ -138,7 +138,7 @@ async def test_it_works_with_the_rights_of_the_manifests_and_ends_in_order(
         metrics = await fetch(port, "/metrics")
         assert 'workqueue_adds_total{controller="inferenceservice",name="inferenceservice"}' in metrics
         assert 'controller_runtime_max_concurrent_reconciles{controller="inferenceservice"} 4.0' in metrics
-        assert "stoker_controller_leader 1.0" in metrics
+        assert 'leader_election_master_status{name="stoker-controller"} 1.0' in metrics
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 10) == 0
     refused = [line for line in lines if "orbidden" in line or "Traceback" in line]
