@@ -27,6 +27,7 @@ class Sampling:
     `temperature` 0 is greedy. `top_k` 0, `top_p` 1 and `min_p` 0 are off. `logprobs` None: none wanted;
     n: the chosen token and the n most likely ones. `grammar`: what the whole answer must match, as one of
     xgrammar's structural tags in JSON; checked before, and never together with `ignore_eos` or `min_tokens`.
+    `grammar_param`: the request's field that it is made of.
     """
 
     max_tokens: int
@@ -45,6 +46,7 @@ class Sampling:
     logprobs: int | None = None
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     grammar: str | None = None
+    grammar_param: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ def _set_grammar(fields: Fields, sampling: dict[str, Any], grammar: str | None, 
     """Adds what the answer must match. Nothing may ask for more tokens once it is complete."""
     if grammar is None:
         return
-    sampling["grammar"] = grammar
+    sampling["grammar"], sampling["grammar_param"] = grammar, name
     for other in ("ignore_eos", "min_tokens"):
         if sampling[other]:
             fields.wrong(other, f"cannot be combined with `{name}`, which says where the answer ends")

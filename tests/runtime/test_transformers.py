@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from pathlib import Path
 
 import pytest
+import structlog
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from runtime.engines.base import EngineDead, ModelFiles, Sampling
 from runtime.engines.transformers.engine import TransformersEngine
-from runtime.engines.transformers.sampling import Sampler
 from runtime.failures import Failure, Reason
 from runtime.state import BackendName, Phase, Progress
 
+from .architectures import ONE_AT_A_TIME, TOGETHER, tiny_model
 from .serving import Server, serve
 from .tiny import save_tiny_llama
 
@@ -188,134 +186,42 @@ async def test_auto_falls_back_where_vllm_is_not_installed(
             assert failure.value.reason is reason
 
 
-# --- choosing a token ---
-
-
-def sampler(
-    sampling: Sampling, prompt: list[int] | None = None, ends: frozenset[int] = frozenset()
-) -> Sampler:
-    return Sampler(sampling, prompt or [], ends, torch.device("cpu"))
-
-
-def draw(sampling: Sampling, logits: list[float], times: int = 400) -> Counter[int]:
-    return Counter(
-        sampler(
-            Sampling(**{**{name: getattr(sampling, name) for name in Sampling.__slots__}, "seed": n})
-        ).choose(torch.tensor(logits))[0]
-        for n in range(times)
-    )
-
-
-def test_frequencies_follow_the_probabilities() -> None:
-    probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
-    counts = draw(Sampling(max_tokens=1), probabilities.log().tolist(), 2000)
-    for token, probability in enumerate(probabilities.tolist()):
-        assert counts[token] / 2000 == pytest.approx(probability, abs=0.04)
-
-
-def test_top_k_top_p_and_min_p_cut_the_tail() -> None:
-    logits = torch.tensor([0.4, 0.3, 0.2, 0.1]).log().tolist()
-    assert set(draw(Sampling(max_tokens=1, top_k=2), logits)) == {0, 1}
-    assert set(draw(Sampling(max_tokens=1, top_p=0.65), logits)) == {0, 1}
-    assert set(draw(Sampling(max_tokens=1, top_p=0.01), logits)) == {0}
-    assert set(draw(Sampling(max_tokens=1, min_p=0.6), logits)) == {0, 1}
-    assert set(draw(Sampling(max_tokens=1, temperature=0.01), logits)) == {0}
-
-
-def test_penalties_and_biases() -> None:
-    def greedy(**changes: object) -> Sampler:
-        return sampler(Sampling(max_tokens=9, temperature=0.0, **changes))  # type: ignore[arg-type]
-
-    even = torch.tensor([1.0, 0.9, 0.8])
-    for change in ({"presence_penalty": 0.5}, {"frequency_penalty": 0.5}, {"repetition_penalty": 2.0}):
-        one = greedy(**change)
-        assert [one.choose(even)[0] for _ in range(3)] == [0, 1, 2]
-    assert greedy(logit_bias={2: 5.0}).choose(even)[0] == 2
-    # A repetition penalty counts the prompt too, the others do not.
-    assert sampler(Sampling(max_tokens=1, temperature=0.0, repetition_penalty=2.0), [0]).choose(even)[0] == 1
-    assert sampler(Sampling(max_tokens=1, temperature=0.0, presence_penalty=2.0), [0]).choose(even)[0] == 0
-
-
-def test_ends_are_out_of_reach_until_min_tokens() -> None:
-    one = sampler(Sampling(max_tokens=9, min_tokens=2, temperature=0.0), ends=frozenset({0}))
-    assert [one.choose(torch.tensor([5.0, 1.0]))[0] for _ in range(3)] == [1, 1, 0]
-
-
-@given(logits=st.lists(st.floats(-30, 30), min_size=3, max_size=12))
-@settings(deadline=None)
-def test_logprobs_are_the_models_own(logits: list[float]) -> None:
-    sampling = Sampling(max_tokens=1, logprobs=2, temperature=0.5, logit_bias={0: 3.0})
-    token, logprob = sampler(sampling).choose(torch.tensor(logits))
-    expected = torch.log_softmax(torch.tensor(logits), -1)
-    assert logprob is not None
-    assert logprob.logprob == pytest.approx(float(expected[token]), abs=1e-5)
-    assert [value for _, value in logprob.top] == pytest.approx(
-        sorted(expected.tolist(), reverse=True)[:2], abs=1e-5
-    )
-
-
-class Forward:
-    """Counts what a model is called with."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.shapes: list[tuple[int, ...]] = []
-        model.register_forward_pre_hook(self._called, with_kwargs=True)
-
-    def _called(self, module: object, args: object, inputs: dict[str, torch.Tensor]) -> None:
-        self.shapes.append(tuple(inputs["input_ids"].shape))
-
-
-def test_prompts_of_different_lengths_are_taken_in_together(tiny: Path) -> None:
-    """One call of the model for three prompts beside a running row, and the logits of each as if alone."""
-    from transformers import AutoModelForCausalLM
-
-    from runtime.engines.transformers.batch import Batch
-
-    model = AutoModelForCausalLM.from_pretrained(tiny).eval()
-    prompts = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16, 17], [20, 21]]
-    batch, forward = Batch(model), Forward(model)
-    batch.join(prompts[:1])
-    logits = batch.join(prompts[1:])
-    assert forward.shapes == [(1, 3), (3, 7)]
-    following = batch.step([1, 2, 3, 4])
-    batch.keep([1, 3])
-    last = batch.step([8, 9])
-    whole = [[*prompt, token] for prompt, token in zip(prompts, [1, 2, 3, 4], strict=True)]
-    with torch.inference_mode():
-
-        def alone(ids: list[int]) -> torch.Tensor:
-            return model(input_ids=torch.tensor([ids])).logits[0, -1]
-
-        for row, prompt in zip(logits, prompts[1:], strict=True):
-            torch.testing.assert_close(row, alone(prompt), atol=1e-4, rtol=1e-4)
-        for row, ids in zip(following, whole, strict=True):
-            torch.testing.assert_close(row, alone(ids), atol=1e-4, rtol=1e-4)
-        for row, ids in zip(last, [[*whole[1], 8], [*whole[3], 9]], strict=True):
-            torch.testing.assert_close(row, alone(ids), atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("kind", ["mamba", "bloom", "mistral"])
-async def test_a_model_whose_cache_cannot_be_shared_answers_one_at_a_time(
-    kind: str, tiny: Path, tmp_path: Path
-) -> None:
-    """States, no positions, a sliding window: both answers are those of `generate`, one after the other."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+@pytest.mark.parametrize("kind", ["mistral", "gpt2", *ONE_AT_A_TIME])
+async def test_models_of_many_kinds_answer_as_generate_does(kind: str, tiny: Path, tmp_path: Path) -> None:
+    """Together or one after the other, as the model allows; which it is stands in the log."""
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny)
-    sizes = {
-        "mamba": {"num_hidden_layers": 2, "hidden_size": 32, "state_size": 4},
-        "bloom": {"n_layer": 2, "n_head": 2, "hidden_size": 32},
-        "mistral": {
-            "num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2,
-            "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8, "max_position_embeddings": 256,
-        },
-    }  # fmt: skip
-    torch.manual_seed(3)
-    config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), eos_token_id=None, **sizes[kind])
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tiny_model(kind, len(tokenizer)).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    async with serve(engine=TransformersEngine(ModelFiles(tmp_path, tmp_path))) as server:
-        greedy = Sampling(max_tokens=12, temperature=0.0, ignore_eos=True)
-        answers = await asyncio.gather(*(tokens(server, prompt, greedy) for prompt in PROMPTS[:2]))
-        ids = [server.service.facts.tokenizer.encode(prompt) for prompt in PROMPTS[:2]]
-        assert answers == [reference(tmp_path, each, 12) for each in ids]
+    with structlog.testing.capture_logs() as lines:
+        async with serve(engine=TransformersEngine(ModelFiles(tmp_path, tmp_path))) as server:
+            greedy = Sampling(max_tokens=12, temperature=0.0, ignore_eos=True)
+            answers = await asyncio.gather(*(tokens(server, prompt, greedy) for prompt in PROMPTS[:2]))
+            ids = [server.service.facts.tokenizer.encode(prompt) for prompt in PROMPTS[:2]]
+    assert answers == [reference(tmp_path, each, 12) for each in ids]
+    assert ("one answer at a time" in {line["event"] for line in lines}) == (kind not in TOGETHER)
+
+
+async def test_batched_answers_in_bfloat16_are_within_rounding_of_the_likeliest(tiny: Path) -> None:
+    """Six answers of mixed lengths for four rows; then one forward pass over each shows, for every token that
+    was chosen, by how much the model would have preferred another one.
+    """
+    from transformers import AutoModelForCausalLM
+
+    lengths = [3, 24, 9, 17, 30, 12]
+    engine = TransformersEngine(ModelFiles(tiny, tiny), dtype="bfloat16", max_num_seqs=4)
+    async with serve(engine=engine) as server:
+        ids = [server.service.facts.tokenizer.encode(prompt) for prompt in [*PROMPTS, *PROMPTS[:2]]]
+        answers = await asyncio.gather(
+            *(
+                tokens(server, prompt, Sampling(max_tokens=n, temperature=0.0, ignore_eos=True))
+                for prompt, n in zip([*PROMPTS, *PROMPTS[:2]], lengths, strict=True)
+            )
+        )
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.bfloat16)
+    for prompt, answer in zip(ids, answers, strict=True):
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0].float()
+        for place, token in enumerate(answer, start=len(prompt) - 1):
+            assert logits[place].max() - logits[place, token] <= 0.1

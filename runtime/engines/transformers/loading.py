@@ -6,13 +6,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime import machine
 from runtime.engines.base import ModelFiles
 from runtime.failures import Failure, Reason, explain
 from runtime.hub.cache import stored_element_bytes, weight_bytes
 from runtime.text.tokenizer import HubTokenizer
+
+if TYPE_CHECKING:
+    from runtime.engines.transformers.batching.choose import Batching
 
 # Values of generation_config.json that requests may leave out, with the values that mean "off".
 _SAMPLED = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -25,6 +28,7 @@ class Loaded:
     """A model ready to decode."""
 
     model: Any
+    batching: Batching
     tokenizer: HubTokenizer
     max_model_len: int
     ends: frozenset[int]
@@ -71,9 +75,12 @@ def load(
     if torch.cuda.is_available():
         model = model.to("cuda")
     model.eval()
+    from runtime.engines.transformers.batching.choose import choose  # noqa: PLC0415 - loads torch
+
     vocabulary = config.get_text_config().vocab_size
     return Loaded(
         model=model,
+        batching=choose(model, length),
         tokenizer=HubTokenizer(tokenizer, vocab_size=vocabulary, chat_template=_template(chat_template)),
         max_model_len=length,
         ends=_ends(model.generation_config, tokenizer),

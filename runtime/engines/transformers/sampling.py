@@ -1,21 +1,26 @@
-"""Choosing the next token of one answer from the model's logits.
+"""Choosing the next tokens of several answers from the model's logits.
 
 The order is vLLM's: minimum length, bias and penalties, then temperature, min-p, top-k and top-p. Log
-probabilities are those of the model itself, before any of it, as vLLM reports them by default.
+probabilities are those of the model itself, before any of it, as vLLM reports them by default. Every answer
+has random numbers of its own, one for each token, so that what else is in the batch does not change it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from random import Random
 from typing import TYPE_CHECKING
 
 import torch
 
 from runtime.engines.base import Sampling, TokenLogprob
+from runtime.engines.transformers.drawing import draw
 
 if TYPE_CHECKING:
-    from runtime.engines.transformers.grammar import Mask
+    from runtime.engines.transformers.grammar.mask import Mask
+
+Choice = tuple[int, TokenLogprob | None]
 
 
 class Sampler:
@@ -26,75 +31,81 @@ class Sampler:
         sampling: Sampling,
         prompt: Sequence[int],
         ends: frozenset[int],
-        device: torch.device,
         mask: Mask | None = None,
     ) -> None:
         """`ends`: the model's end-of-text tokens, out of reach until `min_tokens` are generated. `mask`: the
         answer's grammar.
         """
-        self._sampling = sampling
+        self.sampling = sampling
         self._mask = mask
-        self._prompt = set(prompt)
+        self._prompt = set(prompt) if sampling.repetition_penalty != 1.0 else frozenset()
         self._counts: Counter[int] = Counter()
+        self._generated = 0
         self._ends = sorted(ends | set(sampling.stop_token_ids))
-        self._random = torch.Generator(device=device)
-        if sampling.seed is None:
-            self._random.seed()
-        else:
-            self._random.manual_seed(sampling.seed % 2**63)
+        self._random = Random(sampling.seed)  # noqa: S311 - nothing secret
 
-    def choose(self, logits: torch.Tensor) -> tuple[int, TokenLogprob | None]:
-        """The next token from `logits` of shape [vocabulary], and its log probability where asked for."""
-        logits = logits.float()
-        raw = torch.log_softmax(logits, dim=-1) if self._sampling.logprobs is not None else None
-        adjusted = self._adjusted(logits)
-        token = int(adjusted.argmax()) if self._sampling.temperature == 0 else self._drawn(adjusted)
-        self._counts[token] += 1
-        if self._mask is not None:
-            self._mask.accept(token)
-        return token, None if raw is None else self._logprob(raw, token)
+    def uniform(self) -> float:
+        """The random number of the next token, in [0, 1)."""
+        return self._random.random()
 
-    def _adjusted(self, logits: torch.Tensor) -> torch.Tensor:
-        sampling = self._sampling
-        logits = logits.clone()
+    def adjust(self, logits: torch.Tensor) -> None:
+        """Changes logits of shape [vocabulary] in place: grammar, minimum length, bias and penalties."""
+        sampling = self.sampling
         if self._mask is not None:
             self._mask.apply(logits)
-        if self._counts.total() < sampling.min_tokens and self._ends:
+        if self._generated < sampling.min_tokens and self._ends:
             logits[self._ends] = -torch.inf
-        for token, bias in sampling.logit_bias.items():
-            logits[token] += bias
+        if sampling.logit_bias:
+            tokens = list(sampling.logit_bias)
+            logits[tokens] += torch.tensor(list(sampling.logit_bias.values()), device=logits.device)
         if sampling.repetition_penalty != 1.0:
             seen = sorted(self._prompt | self._counts.keys())
-            values = logits[seen]
-            logits[seen] = torch.where(
-                values > 0, values / sampling.repetition_penalty, values * sampling.repetition_penalty
-            )
+            values, penalty = logits[seen], sampling.repetition_penalty
+            logits[seen] = torch.where(values > 0, values / penalty, values * penalty)
         if self._counts and (sampling.presence_penalty or sampling.frequency_penalty):
             seen = list(self._counts)
             times = torch.tensor([self._counts[token] for token in seen], device=logits.device)
             logits[seen] -= sampling.presence_penalty + sampling.frequency_penalty * times
-        return logits
 
-    def _drawn(self, logits: torch.Tensor) -> int:
-        sampling = self._sampling
-        logits = logits / sampling.temperature
-        if sampling.min_p > 0:
-            probabilities = torch.softmax(logits, dim=-1)
-            logits = logits.masked_fill(probabilities < sampling.min_p * probabilities.max(), -torch.inf)
-        if 0 < sampling.top_k < logits.numel():
-            least = torch.topk(logits, sampling.top_k).values[-1]
-            logits = logits.masked_fill(logits < least, -torch.inf)
-        if sampling.top_p < 1.0:
-            ordered, order = torch.sort(logits, descending=True)
-            probabilities = torch.softmax(ordered, dim=-1)
-            # A token stays while those before it do not reach top_p; the first always does.
-            outside = probabilities.cumsum(dim=-1) - probabilities >= sampling.top_p
-            outside[0] = False
-            logits = logits.masked_fill(torch.zeros_like(outside).scatter(0, order, outside), -torch.inf)
-        return int(torch.multinomial(torch.softmax(logits, dim=-1), 1, generator=self._random))
+    def chose(self, token: int) -> None:
+        """The answer's next token."""
+        self._generated += 1
+        self._counts[token] += 1
+        if self._mask is not None:
+            self._mask.accept(token)
 
-    def _logprob(self, raw: torch.Tensor, token: int) -> TokenLogprob:
-        count = self._sampling.logprobs or 0
-        values, tokens = torch.topk(raw, count) if count else (raw[:0], raw[:0])
-        top = tuple(zip((int(each) for each in tokens), (float(each) for each in values), strict=True))
-        return TokenLogprob(token, float(raw[token]), top)
+
+def choose(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[Choice]:
+    """Each answer's next token from `logits` of shape [answers, vocabulary], which are changed, and its log
+    probability where it is asked for.
+    """
+    with torch.inference_mode():
+        logits = logits.float()
+        asked = [n for n, sampler in enumerate(samplers) if sampler.sampling.logprobs is not None]
+        raw = dict(zip(asked, torch.log_softmax(logits[asked], dim=-1), strict=True)) if asked else {}
+        for sampler, row in zip(samplers, logits, strict=True):
+            sampler.adjust(row)
+        tokens = _tokens(samplers, logits)
+        for sampler, token in zip(samplers, tokens, strict=True):
+            sampler.chose(token)
+        return [
+            (token, _logprob(raw[n], token, samplers[n].sampling.logprobs or 0) if n in raw else None)
+            for n, token in enumerate(tokens)
+        ]
+
+
+def _tokens(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[int]:
+    drawn = [n for n, sampler in enumerate(samplers) if sampler.sampling.temperature != 0]
+    tokens: list[int] = logits.argmax(dim=-1).tolist() if len(drawn) < len(samplers) else [0] * len(samplers)
+    if drawn:
+        rows = logits if len(drawn) == len(samplers) else logits[drawn]
+        samplings = [samplers[n].sampling for n in drawn]
+        uniforms = [samplers[n].uniform() for n in drawn]
+        for n, token in zip(drawn, draw(rows, samplings, uniforms), strict=True):
+            tokens[n] = token
+    return tokens
+
+
+def _logprob(raw: torch.Tensor, token: int, count: int) -> TokenLogprob:
+    values, tokens = torch.topk(raw, count) if count else (raw[:0], raw[:0])
+    return TokenLogprob(token, float(raw[token]), tuple(zip(tokens.tolist(), values.tolist(), strict=True)))

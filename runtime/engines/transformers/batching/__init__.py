@@ -1,0 +1,1 @@
+"""Several sequences in one call of the model, or one after the other where the model cannot."""

@@ -1,0 +1,52 @@
+"""One sequence at a time, with whatever cache or state the model itself has."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from runtime.engines.transformers.batching.pools import Row
+
+
+class Alone:
+    """Implements `Batching` for every model of the library."""
+
+    rows: int | None = 1
+    in_parts = False
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._accepted = inspect.signature(model.forward).parameters.keys()
+        self._kind = "cache_params" if "cache_params" in self._accepted else "past_key_values"
+        self._tokens: list[int] = []
+        self._state: Any = None
+
+    def open(self) -> Row:
+        """A new sequence without tokens; the one before is closed."""
+        self._tokens, self._state = [], None
+        return Row()
+
+    def close(self, row: Row) -> None:
+        """The sequence's memory is free."""
+        self._tokens, self._state = [], None
+
+    def step(self, work: Sequence[tuple[Row, Sequence[int]]]) -> torch.Tensor:
+        """Append tokens to the one row: its whole prompt, then one at a time. Returns the logits after the
+        last, shape [1, vocabulary].
+        """
+        ((row, tokens),) = work
+        self._tokens += tokens
+        # A model that hands out nothing to go on from (RecurrentGemma) sees all again, as in `generate`.
+        seen = self._tokens if self._state is None else list(tokens)
+        inputs: dict[str, Any] = {"input_ids": torch.tensor([seen], device=self._model.device)}
+        if "logits_to_keep" in self._accepted:
+            inputs["logits_to_keep"] = 1
+        with torch.inference_mode():
+            output = self._model(**inputs, **{self._kind: self._state}, use_cache=True)
+        self._state = getattr(output, self._kind, None)
+        row.length += len(tokens)
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits

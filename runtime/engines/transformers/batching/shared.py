@@ -1,0 +1,107 @@
+"""The next tokens of many sequences, and parts of new prompts, in one call of the model."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AttentionInterface
+
+from runtime.engines.transformers.batching.attention import Asked, Chunk, Next, Step
+from runtime.engines.transformers.batching.pools import Pools, Row
+
+ATTENTION = "stoker"
+_current = threading.local()
+
+
+def _attend(  # noqa: PLR0917 - the library's signature
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: object,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    **_: object,
+) -> tuple[torch.Tensor, None]:
+    """Shape [1, heads, tokens, width] in, [1, tokens, heads, width] out."""
+    asked = Asked(scaling, sliding_window, softcap, s_aux)
+    step: Step = _current.step
+    query, key, value = (each[0].transpose(0, 1) for each in (query, key, value))
+    return step.attend(module.layer_idx, query, key, value, asked).unsqueeze(0), None
+
+
+AttentionInterface.register(ATTENTION, _attend)
+
+
+class Shared:
+    """Implements `Batching` for a model whose attention is the function above."""
+
+    def __init__(self, model: Any, longest: int) -> None:
+        """`longest`: tokens that a sequence can have."""
+        self._model = model
+        self._device = model.device
+        self._pools = Pools(longest)
+        self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self.last: Step | None = None
+
+    rows: int | None = None
+    in_parts = True
+
+    def open(self) -> Row:
+        """A new sequence without tokens."""
+        return Row()
+
+    def close(self, row: Row) -> None:
+        """The sequence's memory is free."""
+        if row.pool is not None:
+            row.pool.remove(row)
+
+    def step(self, work: Sequence[tuple[Row, Sequence[int]]]) -> torch.Tensor:
+        """Append tokens to rows. Every row that has more than its first part is to be in the work. Returns
+        the logits after the last token of each, shape [rows, vocabulary].
+        """
+        nexts = {row: n for n, (row, tokens) in enumerate(work) if len(tokens) == 1}
+        chunks = [n for n, (_, tokens) in enumerate(work) if len(tokens) > 1]
+        for row in nexts:
+            self._pools.settle(row)
+        parts: list[Next | Chunk] = []
+        order: list[int] = []
+        for pool in self._pools:
+            parts.append(Next(pool, self._device))
+            order += [nexts[row] for row in pool.rows]
+        for n in chunks:
+            row, tokens = work[n]
+            self._pools.private(row, len(tokens))
+            parts.append(Chunk(row, len(tokens)))
+        order += chunks
+        logits = self._call(Step(parts), [work[n] for n in order])
+        for row, tokens in work:
+            row.length += len(tokens)
+        back = [0] * len(order)
+        for place, n in enumerate(order):
+            back[n] = place
+        return logits if back == sorted(back) else logits[back]
+
+    def _call(self, step: Step, work: Sequence[tuple[Row, Sequence[int]]]) -> torch.Tensor:
+        tokens = [token for _, part in work for token in part]
+        positions = [row.length + n for row, part in work for n in range(len(part))]
+        ends, end = [], -1
+        for _, part in work:
+            ends.append(end := end + len(part))
+        last = torch.tensor(ends, device=self._device)
+        inputs: dict[str, Any] = {"logits_to_keep": last} if self._keeps else {}
+        self.last = _current.step = step
+        with torch.inference_mode():
+            logits: torch.Tensor = self._model(
+                input_ids=torch.tensor([tokens], device=self._device),
+                position_ids=torch.tensor([positions], device=self._device),
+                use_cache=False,
+                **inputs,
+            ).logits[0]
+        return logits if self._keeps else logits[last]

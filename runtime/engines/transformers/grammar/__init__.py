@@ -1,0 +1,1 @@
+"""Keeping answers within a grammar."""

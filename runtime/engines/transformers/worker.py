@@ -1,0 +1,159 @@
+"""The thread that owns the model: step after step, answers come and go between two of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import structlog
+
+from runtime.engines.base import EngineDead, FinishReason, Load, TokenLogprob
+from runtime.engines.transformers.answer import Answer, Token, deliver
+from runtime.engines.transformers.batching.pools import Row
+from runtime.engines.transformers.budget import PromptBudget, parts
+from runtime.engines.transformers.loading import Loaded
+from runtime.engines.transformers.sampling import choose
+
+log = structlog.get_logger()
+
+_STOP_SECONDS = 10.0
+
+Work = list[tuple[Answer, Sequence[int]]]
+
+
+class Worker(threading.Thread):
+    """`submit`, `abandon`, `load` and `stop` are for the event loop."""
+
+    def __init__(self, loaded: Loaded, rows: int) -> None:
+        """`rows`: answers decoded at the same time, where the model can."""
+        super().__init__(name="transformers-engine", daemon=True)
+        self.problem: str | None = None
+        self.steps = 0
+        self._loaded = loaded
+        self._batching = loaded.batching
+        self._rows = min(rows, loaded.batching.rows or rows)
+        self._budget = PromptBudget()
+        self._wake = threading.Condition()
+        self._waiting: deque[Answer] = deque()
+        self._running: dict[Answer, Row] = {}
+        self._stopping = False
+
+    def submit(self, answer: Answer) -> None:
+        """Raises EngineDead."""
+        with self._wake:
+            if self._stopping or self.problem is not None:
+                raise EngineDead(self.problem or "the engine is stopping")
+            self._waiting.append(answer)
+            self._wake.notify()
+
+    def abandon(self, answer: Answer) -> None:
+        """Nobody waits for it any more; its row is free before the next step."""
+        with self._wake:
+            answer.abandoned = True
+            if answer in self._waiting:
+                self._waiting.remove(answer)
+            self._wake.notify()
+
+    def load(self) -> Load:
+        """Answers with a row, and those that wait for one."""
+        return Load(running=len(self._running), waiting=len(self._waiting))
+
+    def stop(self) -> None:
+        """Blocks until the step under way is done."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self.join(_STOP_SECONDS)
+
+    def run(self) -> None:
+        """Until `stop`, or until the model fails."""
+        try:
+            while self._admit():
+                self._step()
+        except Exception as error:
+            log.exception("the model's thread failed")
+            self.problem = f"{type(error).__name__}: {error}"
+        with self._wake:
+            self._stopping = True
+            left = [*self._running, *self._waiting]
+            self._running, self._waiting = {}, deque()
+        dead = EngineDead(self.problem or "the engine was stopped")
+        deliver([(answer, dead) for answer in left])
+
+    def _admit(self) -> bool:
+        """Let abandoned answers go and waiting ones in; wait while there is neither. False: stop."""
+        with self._wake:
+            self._drop()
+            while not self._stopping and not self._waiting and not self._running:
+                self._wake.wait()
+            while self._waiting and len(self._running) < self._rows:
+                answer = self._waiting.popleft()
+                self._running[answer] = self._batching.open()
+            return not self._stopping
+
+    def _drop(self) -> None:
+        for answer in [answer for answer in self._running if answer.abandoned]:
+            self._batching.close(self._running.pop(answer))
+
+    def _step(self) -> None:
+        """One call of the model, and a token for each answer whose prompt is in."""
+        work: Work = [(answer, [answer.last_token]) for answer in self._running if not answer.left]
+        decoding = len(work)
+        work += self._prompts(running=decoding > 0)
+        began = time.monotonic()
+        try:
+            logits = self._batching.step([(self._running[answer], tokens) for answer, tokens in work])
+        except Exception as error:
+            prompts = [answer for answer, _ in work[decoding:]]
+            if not prompts:
+                raise
+            # As long as the others get on without them, the trouble is that of these prompts alone.
+            log.exception("prompts failed", prompts=len(prompts))
+            for answer in prompts:
+                answer.abandoned = True
+            deliver([(answer, error) for answer in prompts])
+            return
+        self.steps += 1
+        taken = sum(len(tokens) for _, tokens in work[decoding:])
+        if taken:
+            self._budget.spent(taken, time.monotonic() - began)
+        for answer, tokens in work[decoding:]:
+            answer.taken += len(tokens)
+        ready = [n for n, (answer, _) in enumerate(work) if not answer.left]
+        answers = [work[n][0] for n in ready]
+        choices = choose(
+            [answer.sampler for answer in answers], logits if len(ready) == len(work) else logits[ready]
+        )
+        deliver(
+            [(answer, self._grow(answer, *choice)) for answer, choice in zip(answers, choices, strict=True)]
+        )
+
+    def _prompts(self, *, running: bool) -> Work:
+        """What of the prompts the next step takes in."""
+        answers = [answer for answer in self._running if answer.left]
+        if not answers or not self._batching.in_parts:
+            return [(answer, answer.prompt) for answer in answers]
+        shares = parts([answer.left for answer in answers], self._budget.tokens(running=running))
+        return [
+            (answer, answer.prompt[answer.taken : answer.taken + share])
+            for answer, share in zip(answers, shares, strict=True)
+            if share
+        ]
+
+    def _grow(self, answer: Answer, token: int, logprob: TokenLogprob | None) -> Token:
+        """The answer's next token; an answer that ends with it gives its row back."""
+        answer.generated += 1
+        answer.last_token = token
+        sampling = answer.sampling
+        finish = None
+        if token in sampling.stop_token_ids or (token in self._loaded.ends and not sampling.ignore_eos):
+            finish = FinishReason.STOP
+        elif (
+            answer.generated >= sampling.max_tokens
+            or len(answer.prompt) + answer.generated >= self._loaded.max_model_len
+        ):
+            finish = FinishReason.LENGTH
+        answer.abandoned = finish is not None
+        return Token(token, logprob, finish)
