@@ -8,6 +8,7 @@ the ticks of one timer.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 BUSY = 1000
@@ -24,7 +25,7 @@ class Holding:
         self._timer: asyncio.TimerHandle | None = None
         self._busy = False
         self._count = 0
-        self._since = self._until = 0.0
+        self._since = self._until = -math.inf
 
     def counted(self, now: float) -> bool:
         """Counts what one step added to a stream, at `now` by the event loop's clock; whether to hold it."""

@@ -27,7 +27,7 @@ from runtime.engines.vllm.failures import explain_start
 from runtime.engines.vllm.handover import Handover
 from runtime.engines.vllm.output import OutputTail
 from runtime.flags.settings import Settings
-from runtime.state import Phase
+from runtime.state import Phase, Progress
 from runtime.text.tokenizer import HubTokenizer
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class VllmEngine:
     async def start(self, report: Reporter) -> ModelFacts:
         """Starts vLLM's processes, which load the weights. Raises Failure."""
         report.phase(Phase.LOADING)
+        self._output = OutputTail(lambda done, total: report.progress(Progress(done, total, "weights")))
         try:
             # vLLM blocks until its engine is up; in a thread, so that probes are answered meanwhile.
             self._engine = await in_thread(self._launch, "start vllm")
@@ -88,7 +89,8 @@ class VllmEngine:
         )
 
     def _launch(self) -> Any:
-        from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415 - vLLM is imported by make_engine
+        from vllm.envs import enable_envs_cache  # noqa: PLC0415 - vLLM is imported by make_engine
+        from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
         from runtime.engines.vllm.steps import StepCounter  # noqa: PLC0415
 
@@ -97,7 +99,10 @@ class VllmEngine:
             return self._steps[-1]
 
         with self._output:
-            return AsyncLLM.from_vllm_config(self._config, stat_loggers=[counter])
+            made = AsyncLLM.from_vllm_config(self._config, stat_loggers=[counter])
+        # vLLM asks for a variable at every token; its engine's process remembers them, this one is told to.
+        enable_envs_cache()
+        return made
 
     async def stop(self) -> None:
         """Ends vLLM's processes."""

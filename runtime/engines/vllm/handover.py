@@ -1,7 +1,9 @@
 """Taking a request's outputs where vLLM makes them.
 
-AsyncLLM puts each output into a queue (RequestOutputCollector) and wakes the request's task to take it out
-again. Here the request's own object stands in the queue's place and passes outputs on as they are put.
+AsyncLLM makes two objects of each token (RequestOutput, CompletionOutput), puts them into a queue
+(RequestOutputCollector) and wakes the request's task to take them out again. Here an object of ours stands in
+the queue's place and passes outputs on as they are put; and where nothing but text is wanted, which is almost
+always, the two objects are not made.
 """
 
 from __future__ import annotations
@@ -22,15 +24,37 @@ class Handover:
         self.finished = False
         """Whether vLLM is done with the request: it ended by itself, or the engine died."""
         self._logprobs = sampling.logprobs
+        self._detokenizer: Any = None
         self._sink = sink
 
     def take_over(self, queue: Any, states: dict[str, Any]) -> None:
         """From now on outputs come here. `states`: of the requests that vLLM works on, by its own ids."""
         state = states.get(queue.request_id)
-        if state is not None:  # else all of it is in the queue already
-            state.queue = self
         if queue.output is not None:
             self.put(queue.output)
+        if state is None:  # all of it was in the queue already
+            return
+        state.queue = self
+        if self._logprobs is None and state.stream_interval == 1:
+            self._detokenizer = state.detokenizer
+            state.make_request_output = self.take
+
+    def take(
+        self, new_token_ids: list[int], pooling_output: Any, finish_reason: Any, *_: Any, **__: Any
+    ) -> None:
+        """In place of vLLM's `RequestState.make_request_output`, with its arguments. Returns nothing, so that
+        nothing is put.
+        """
+        finish = None
+        try:
+            if finish_reason is not None:
+                self.finished = True
+                finish = _finish(str(finish_reason))
+            text = self._detokenizer.get_next_output_text(finish is not None, True)
+            if self._sink(Delta(text, new_token_ids, finish)):
+                self._end(None)
+        except Exception as error:
+            self._end(error)
 
     def put(self, output: Any) -> None:
         """Called by vLLM in the event loop's thread, with an output or its last error. What goes wrong
@@ -61,11 +85,7 @@ class Handover:
             self.done.set_exception(error)
 
     def _delta(self, output: Any) -> Delta:
-        finish = None
-        if output.finish_reason is not None:
-            finish = _FINISH.get(output.finish_reason)
-            if finish is None:
-                raise EngineDead(f"vLLM ended the answer: {output.finish_reason}")
+        finish = None if output.finish_reason is None else _finish(output.finish_reason)
         logprobs: tuple[TokenLogprob, ...] = ()
         if self._logprobs is not None and output.logprobs:
             logprobs = tuple(
@@ -73,6 +93,13 @@ class Handover:
                 for token, position in zip(output.token_ids, output.logprobs, strict=True)
             )
         return Delta(output.text, output.token_ids, finish, logprobs)
+
+
+def _finish(word: str) -> FinishReason:
+    """vLLM's word for how an answer ended. Raises EngineDead where it was not by itself."""
+    if word not in _FINISH:
+        raise EngineDead(f"vLLM ended the answer: {word}")
+    return _FINISH[word]
 
 
 def _logprob(token: int, position: Any, count: int) -> TokenLogprob:

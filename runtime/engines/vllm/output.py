@@ -13,6 +13,7 @@ import re
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -20,13 +21,16 @@ _LINES = 400
 _CAUSE = re.compile(r"\b(?P<kind>[A-Za-z_.]*(?:Error|Exception)): (?P<text>.+)")
 # vLLM's own error log, or the last line of a traceback (behind the process's name that vLLM prepends).
 _SERIOUS = re.compile(r"\b(ERROR|CRITICAL)\b|^(\([^)]*\) )?[A-Za-z_.]*(Error|Exception): ")
+_SHARDS = re.compile(rb"[Ll]oading [\w ]*shards: +\d+% Completed \| (\d+)/(\d+)")  # its progress bar
 _CONSEQUENCES = ("Engine core initialization failed", "WorkerProc initialization failed", "Executor failed")
 
 
 class OutputTail:
     """A context: inside it this process and those it starts write through the pipe."""
 
-    def __init__(self) -> None:
+    def __init__(self, shards: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """`shards`: told how many files of the weights are loaded, of how many, from another thread."""
+        self._shards = shards
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._saved: list[tuple[int, int]] = []
 
@@ -70,6 +74,8 @@ class OutputTail:
         while data := os.read(read, 65536):
             with contextlib.suppress(OSError):  # nobody reads our output; the tail is still kept
                 os.write(target, data)
+            if found := _SHARDS.findall(data):
+                self._shards(int(found[-1][0]), int(found[-1][1]))
             *lines, rest = (rest + data).split(b"\n")
             self._lines.extend(line.decode(errors="replace") for line in lines)
         os.close(read)
