@@ -6,27 +6,36 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from scripts.monitoring.panels import Panel, Query, lines, number, page
 
-_RECONCILE = "controller_runtime_reconcile_time_seconds"
+_RATE = "[$__rate_interval]"
 _OURS = 'job=~"stoker-(controller|webhook|gateway)"'
-_REVIEW = "stoker_webhook_review_duration_seconds"
+# Other operators in the cluster export the same names.
+_LOOP = 'job="stoker-controller"'
 
 
 def control_plane() -> Dashboard:
     """Is Stoker itself well?"""
-    rows = [("Now", _now()), ("Controller", _controller()), ("Webhook", _webhook()), ("Gateway", _gateway())]
+    rows = [
+        ("Now", _now()),
+        ("Controller", _controller()),
+        ("InferenceServices", _services()),
+        ("Webhook", _webhook()),
+        ("Gateway", _gateway()),
+        ("Processes", _processes()),
+    ]
     tells = "Stoker itself: does it reconcile, judge and push, and how fast?"
     return page("stoker-control-plane", "Stoker / Control plane", tells, [], rows)
 
 
 def _now() -> list[Panel]:
+    leads = 'leader_election_master_status{name="stoker-controller"}'
     ends = "min(stoker_webhook_certificate_expiry_timestamp_seconds) - time()"
+    behind, wrong = (
+        "max(stoker_gateway_snapshot_age_seconds)",
+        "sum(stoker_controller_spec_problems) or vector(0)",
+    )
+    taken = "max(stoker_gateway_inferenceservices_without_host)"
     return [
-        number(
-            "Leaders",
-            "Controllers that lead: one.",
-            "none",
-            Query("sum(stoker_controller_leader)", "leaders"),
-        ),
+        number("Leaders", "Controllers that lead: one.", "none", Query(f"sum({leads})", "leaders")),
         number(
             "Certificate ends in",
             "The webhook's first to end; renewed days before.",
@@ -34,10 +43,7 @@ def _now() -> list[Panel]:
             Query(ends, "left"),
         ),
         number(
-            "Slowest Envoy",
-            "How long it has lacked the latest configuration.",
-            "s",
-            Query("max(stoker_gateway_snapshot_age_seconds)", "behind"),
+            "Slowest Envoy", "How long it has lacked the latest configuration.", "s", Query(behind, "behind")
         ),
         number(
             "Envoys",
@@ -45,18 +51,8 @@ def _now() -> list[Panel]:
             "none",
             Query("sum(stoker_gateway_connected_envoys)", "Envoys"),
         ),
-        number(
-            "Cannot be rendered",
-            "InferenceServices with a wrong spec.",
-            "none",
-            Query("sum(stoker_controller_spec_problems)", "objects"),
-        ),
-        number(
-            "Hosts taken",
-            "InferenceServices whose host is another's.",
-            "none",
-            Query("max(stoker_gateway_inferenceservices_without_host)", "objects"),
-        ),
+        number("Cannot be rendered", "InferenceServices with a wrong spec.", "none", Query(wrong, "objects")),
+        number("Hosts taken", "InferenceServices whose host is another's.", "none", Query(taken, "objects")),
     ]
 
 
@@ -66,38 +62,79 @@ def _controller() -> list[Panel]:
             "Reconciles",
             "Per second, by how they ended.",
             "none",
-            Query(_rate("controller_runtime_reconcile_total", "result"), "{{result}}"),
+            Query(_rate("controller_runtime_reconcile_total", "result", _LOOP), "{{result}}"),
         ),
         lines(
             "Seconds per reconcile",
             "A reconcile reads from memory and writes what differs.",
             "s",
-            *_percentiles(_RECONCILE),
+            *_percentiles("controller_runtime_reconcile_time_seconds", _LOOP),
         ),
         lines(
             "Queue",
             "Keys that wait for a worker, and workers at work.",
             "none",
-            Query("sum by (controller) (workqueue_depth)", "waiting, {{controller}}"),
-            Query("sum by (controller) (controller_runtime_active_workers)", "in work, {{controller}}"),
+            Query(f"sum by (controller) (workqueue_depth{{{_LOOP}}})", "waiting, {{controller}}"),
+            Query(
+                f"sum by (controller) (controller_runtime_active_workers{{{_LOOP}}})",
+                "in work, {{controller}}",
+            ),
+        ),
+        lines(
+            "Keys",
+            "Per second: added to the queue, and of these added again after a failure.",
+            "none",
+            Query(_rate("workqueue_adds_total", "controller", _LOOP), "added, {{controller}}"),
+            Query(_rate("workqueue_retries_total", "controller", _LOOP), "again, {{controller}}"),
         ),
         lines(
             "Wait in the queue",
             "Of a key, until a worker takes it.",
             "s",
-            *_percentiles("workqueue_queue_duration_seconds"),
+            *_percentiles("workqueue_queue_duration_seconds", _LOOP),
         ),
+        lines(
+            "Work on a key",
+            "From a worker's taking it until it is done.",
+            "s",
+            *_percentiles("workqueue_work_duration_seconds", _LOOP),
+        ),
+        lines(
+            "Work under way",
+            "Spent so far on keys in work: a line that rises is a worker that is stuck.",
+            "s",
+            Query(f"max(workqueue_longest_running_processor_seconds{{{_LOOP}}})", "longest"),
+            Query(f"sum(workqueue_unfinished_work_seconds{{{_LOOP}}})", "all"),
+        ),
+        lines(
+            "Leader",
+            "Which replica leads.",
+            "none",
+            Query('max by (pod) (leader_election_master_status{name="stoker-controller"})', "{{pod}}"),
+        ),
+    ]
+
+
+def _services() -> list[Panel]:
+    phase = "max by (namespace, name, phase) (stoker_inferenceservice_rollout_phase)"
+    return [
         lines(
             "Time to ready",
             "From an InferenceService's creation until it was first ready.",
             "s",
-            *_percentiles("stoker_inferenceservice_time_to_ready_seconds", "1h"),
+            *_percentiles("stoker_inferenceservice_time_to_ready_seconds", window="[1h]"),
         ),
         lines(
-            "State documents",
-            "Asked of pods, per second, by what came of it.",
+            "Seconds per rollout",
+            "From a change of a spec until its revision was rolled out, or held as a canary.",
+            "s",
+            *_percentiles("stoker_inferenceservice_rollout_seconds", window="[1h]"),
+        ),
+        lines(
+            "Rollouts",
+            "InferenceServices by where their rollout is.",
             "none",
-            Query(_rate("stoker_controller_state_polls_total", "result"), "{{result}}"),
+            Query(f"sum by (phase) ({phase})", "{{phase}}"),
         ),
         lines(
             "Wrong specs",
@@ -106,13 +143,11 @@ def _controller() -> list[Panel]:
             Query("sum by (reason) (stoker_controller_spec_problems)", "{{reason}}"),
         ),
         lines(
-            "Memory",
-            "Resident, by program.",
-            "bytes",
-            Query(
-                f"max by (job, pod) (process_resident_memory_bytes{{{_OURS}}})",
-                "{{job}}, {{pod}}",
-            ),
+            "State documents",
+            "Asked of pods, per second, by what came of it.",
+            "none",
+            Query(_rate("stoker_controller_state_polls_total", "result"), "{{result}}"),
+            width=24,
         ),
     ]
 
@@ -129,7 +164,7 @@ def _webhook() -> list[Panel]:
             "Seconds per review",
             "The API server waits for it with every change of an object.",
             "s",
-            *_percentiles(_REVIEW),
+            *_percentiles("stoker_webhook_review_duration_seconds"),
         ),
         lines(
             "Problems",
@@ -147,18 +182,19 @@ def _webhook() -> list[Panel]:
 
 
 def _gateway() -> list[Panel]:
+    answers = _rate("envoy_stoker_requests", "status, flags")
     return [
+        lines(
+            "Answers",
+            "To clients, per second, by status and Envoy's flags: `-` is well, `DC` the client left.",
+            "reqps",
+            Query(answers, "{{status}} {{flags}}"),
+        ),
         lines(
             "Behind",
             "How long the slowest Envoy has lacked the latest configuration.",
             "s",
             Query("max by (pod) (stoker_gateway_snapshot_age_seconds)", "{{pod}}"),
-        ),
-        lines(
-            "Seconds per push",
-            "From a new configuration until an Envoy had accepted all of it.",
-            "s",
-            *_percentiles("stoker_gateway_push_seconds"),
         ),
         lines(
             "Pushes",
@@ -168,10 +204,10 @@ def _gateway() -> list[Panel]:
             Query(_rate("stoker_gateway_refused_pushes_total", "type"), "refused, {{type}}"),
         ),
         lines(
-            "Resources",
-            "In the latest configuration.",
-            "none",
-            Query("max by (type) (stoker_gateway_resources)", "{{type}}"),
+            "Seconds per push",
+            "From a new configuration until an Envoy had accepted all of it.",
+            "s",
+            *_percentiles("stoker_gateway_push_seconds"),
         ),
         lines(
             "Seconds to build",
@@ -185,18 +221,41 @@ def _gateway() -> list[Panel]:
             "none",
             Query(_rate("stoker_gateway_snapshot_errors_total", "pod"), "{{pod}}"),
         ),
+        lines(
+            "Resources",
+            "In the latest configuration.",
+            "none",
+            Query("max by (type) (stoker_gateway_resources)", "{{type}}"),
+            width=24,
+        ),
     ]
 
 
-def _rate(counter: str, label: str) -> str:
-    return f"sum by ({label}) (rate({counter}[$__rate_interval]))"
-
-
-def _percentiles(histogram: str, window: str = "$__rate_interval") -> list[Query]:
+def _processes() -> list[Panel]:
+    lag = f"rate(stoker_event_loop_lag_seconds_bucket{{{_OURS}}}{_RATE})"
+    memory = f"process_resident_memory_bytes{{{_OURS}}}"
+    cpu = f"rate(process_cpu_seconds_total{{{_OURS}}}{_RATE})"
+    each = "{{job}}, {{pod}}"
     return [
-        Query(
-            f"histogram_quantile({share}, sum by (le) (rate({histogram}_bucket[{window}])))",
-            f"p{round(share * 100)}",
-        )
+        lines(
+            "Event loop lag, p99",
+            "How late a program is with everything it does.",
+            "s",
+            Query(f"histogram_quantile(0.99, sum by (job, pod, le) ({lag}))", each),
+            width=8,
+        ),
+        lines("Memory", "Resident, by pod.", "bytes", Query(f"max by (job, pod) ({memory})", each), width=8),
+        lines("CPU", "Cores, by pod.", "none", Query(f"max by (job, pod) ({cpu})", each), width=8),
+    ]
+
+
+def _rate(counter: str, label: str, selection: str = "") -> str:
+    return f"sum by ({label}) (rate({counter}{{{selection}}}{_RATE}))"
+
+
+def _percentiles(histogram: str, selection: str = "", window: str = _RATE) -> list[Query]:
+    rate = f"rate({histogram}_bucket{{{selection}}}{window})"
+    return [
+        Query(f"histogram_quantile({share}, sum by (le) ({rate}))", f"p{round(share * 100)}")
         for share in (0.5, 0.95, 0.99)
     ]
