@@ -41,6 +41,10 @@ class Reason(StrEnum):
     DISK_FULL = "DiskFull"
     PORT_IN_USE = "PortInUse"
     ENGINE_FAILED = "EngineFailed"
+    ENGINE_DIED = "EngineDied"
+
+
+_EXIT_CODES = {Reason.INVALID_ARGUMENT: 2, Reason.ENGINE_DIED: 3}
 
 
 class Failure(Exception):
@@ -53,8 +57,10 @@ class Failure(Exception):
 
     @property
     def exit_code(self) -> int:
-        """2 for what the command line got wrong, 1 for everything else."""
-        return 2 if self.reason is Reason.INVALID_ARGUMENT else 1
+        """2 for what the command line got wrong, 3 for an engine that ended once it served, 1 for every other
+        start that failed. docs/status.md lists them.
+        """
+        return _EXIT_CODES.get(self.reason, 1)
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

@@ -149,7 +149,8 @@ class Lifecycle:
             state.resolve_revision(path.name)
         if hub_cache.is_stand_in(path):
             log.warning("stand-in weights", model=settings.model_id, note=hub_cache.STAND_IN_NOTE)
-        state.enter(Phase.STARTING)
+        # Libraries are imported where the engine is made or starts; it says itself when it begins to load.
+        state.enter(Phase.IMPORTING)
         return ModelFiles(path, tokenizer)
 
     async def _warm(self, engine: Engine) -> None:
@@ -175,7 +176,7 @@ class Lifecycle:
                 else:
                     log.warning("the engine makes progress again", ready=True)
             await asyncio.sleep(_WATCH_SECONDS)
-        raise Failure(Reason.ENGINE_FAILED, f"The engine ended: {problem}")
+        raise Failure(Reason.ENGINE_DIED, f"The engine ended: {problem}")
 
 
 def _wanted(settings: Settings) -> Wanted:

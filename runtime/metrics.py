@@ -92,6 +92,11 @@ class Metrics:
         self._phase_seconds = Gauge(
             "stoker_runtime_phase_seconds", "Seconds spent in each phase.", ["phase"], registry=registry
         )
+        self._progress = Gauge(
+            "stoker_runtime_phase_progress_ratio",
+            "How much of the phase is done, where it is known; else 0.",
+            registry=registry,
+        )
         self._drain = Gauge(
             "stoker_runtime_drain_state", "1 for how far the end has come.", ["state"], registry=registry
         )
@@ -142,6 +147,8 @@ class Metrics:
         seconds = self._state.seconds() if self._state else {}
         for name, spent in seconds.items():
             self._phase_seconds.labels(name).set(spent)
+        progress = self._state.progress if self._state else None
+        self._progress.set(progress.done / progress.total if progress and progress.total else 0)
         draining = self._state is not None and self._state.phase is Phase.DRAINING
         now = "none" if not draining else "refusing" if self._refusing() else "lame_duck"
         for state in _DRAIN_STATES:

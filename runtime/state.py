@@ -21,6 +21,7 @@ class Phase(StrEnum):
 
     STARTING = "Starting"
     FETCHING = "Fetching"
+    IMPORTING = "Importing"
     LOADING = "Loading"
     COMPILING = "Compiling"
     WARMING = "Warming"

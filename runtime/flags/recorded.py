@@ -33,6 +33,10 @@ class Record:
         """Whether the flag is one of vLLM's, under any of its names."""
         if given.name in self.properties:
             return True
+        # What is true or false has a `--no-` beside it; vLLM's own parser knows the few that have not.
+        denied = self.properties.get(given.name.removeprefix("no_"))
+        if denied is not None and denied.get("type") == "boolean":
+            return True
         return any(given.name in schema.get("x-aliases", ()) for schema in self.properties.values())
 
 

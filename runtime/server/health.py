@@ -22,7 +22,9 @@ async def live(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """200 from the first real inference until SIGTERM."""
     service = request.app[SERVICE]
-    return _answer(service.ready, {"ready": service.ready, "phase": service.state.phase.value})
+    told = service.state.document()
+    shown = {name: told[name] for name in ("phase", "phases", "progress")}
+    return _answer(service.ready, {"ready": service.ready, **shown})
 
 
 async def state(request: web.Request) -> web.Response:

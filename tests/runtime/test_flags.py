@@ -96,6 +96,14 @@ def test_flags_of_vllm_are_left_to_its_parser() -> None:
     ]
 
 
+@pytest.mark.parametrize("flag", ["--no-enable-prefix-caching", "--no_enable_prefix_caching"])
+def test_what_vllm_can_be_told_not_to_do(flag: str) -> None:
+    assert [given.written for given in parse(["--model_id=a", flag]).engine_flags] == [flag]
+    assert problems("--model_id=a", "--no-block-size") == [
+        "--no-block-size: no such flag; did you mean --block_size?"
+    ]
+
+
 def test_a_mistyped_flag_of_vllm_is_refused_without_loading_it() -> None:
     assert problems("--model_id=a", "--gpu_memory_utilisation=0.5") == [
         "--gpu_memory_utilisation: no such flag; did you mean --gpu_memory_utilization?"

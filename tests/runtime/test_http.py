@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from runtime.engines.base import Delta, EngineDead, EngineRefused, FinishReason, Pulled, Sampling, Sink
 from runtime.engines.echo import EchoEngine
-from runtime.state import Phase
+from runtime.failures import Failure, Reason
+from runtime.state import Phase, Progress
 
 from .serving import Server, reach, serve
 
@@ -199,6 +200,14 @@ async def test_probes_while_the_model_loads() -> None:
         async with server.http.get(server.url + "/stoker/v1/state") as answer:
             document = await answer.json()
         assert (document["phase"], document["backend"]["name"]) == ("Loading", "echo")
+        server.service.state.progress = Progress(1, 4, "weights")
+        async with server.http.get(server.url + "/ready") as answer:
+            told = await answer.json()
+        assert (told["ready"], told["phase"]) == (False, "Loading")
+        assert told["progress"] == {"done": 1, "total": 4, "unit": "weights"}
+        assert told["phases"]["Loading"] >= 0
+        async with server.http.get(server.url + "/metrics") as answer:
+            assert "stoker_runtime_phase_progress_ratio 0.25" in await answer.text()
 
 
 async def test_ready_only_after_a_real_inference() -> None:
@@ -255,8 +264,9 @@ async def test_a_dead_engine_fails_live_and_ends_the_lifecycle() -> None:
         assert (status, answer["error"]["code"]) == (503, "engine_failed")
         assert await status_of(server, "/live") == 503
         assert await status_of(server, "/ready") == 503
-        with pytest.raises(Exception, match="The engine ended: it broke"):
+        with pytest.raises(Failure, match="The engine ended: it broke") as failure:
             await asyncio.wait_for(server.run, 10)
+        assert (failure.value.reason, failure.value.exit_code) == (Reason.ENGINE_DIED, 3)
 
 
 async def test_an_error_after_the_first_chunk_is_an_event() -> None:

@@ -35,7 +35,7 @@ def test_a_life() -> None:
     life.progress = Progress(10, 20, "bytes")
     assert life.document()["progress"] == {"done": 10, "total": 20, "unit": "bytes"}
     clock.now += 2
-    life.enter(Phase.STARTING)  # importing goes on after fetching
+    life.enter(Phase.IMPORTING)
     assert life.document()["progress"] is None
     clock.now += 0.5
     life.choose(Backend(BackendName.VLLM, BackendReason.DEFAULT, "it can"))
@@ -44,7 +44,7 @@ def test_a_life() -> None:
     clock.now += 4
     assert life.document() == {
         "phase": "Loading",
-        "phases": {"Starting": 2.0, "Fetching": 2.0, "Loading": 4.0},
+        "phases": {"Starting": 1.5, "Fetching": 2.0, "Importing": 0.5, "Loading": 4.0},
         "progress": None,
         "backend": {"name": "vllm", "reason": "Default", "message": "it can"},
         "model": {"name": "m", "id": "a/b", "revision": "c0ffee"},

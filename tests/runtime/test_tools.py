@@ -7,8 +7,10 @@ from typing import Any
 
 import openai
 import pytest
+import xgrammar
 from hypothesis import given
 from hypothesis import strategies as st
+from xgrammar.testing import _is_grammar_accept_string
 
 from runtime.engines.base import FinishReason
 from runtime.openai.tools.calls import Arguments, Call, Finder
@@ -209,10 +211,34 @@ async def test_strict_tools_are_enforced_where_the_form_allows() -> None:
         await server.openai.chat.completions.create(model="m", messages=ASK, tools=[strict, CLOCK])
         form = json.loads(engine.asked[0][1].grammar or "")["format"]
         assert (form["type"], form["triggers"]) == ("triggered_tags", ["<tool_call>"])
-    async with serve(engine=ScriptedEngine("free", template=LLAMA3_TOOLS)) as server:
-        with pytest.raises(openai.BadRequestError) as refused:
-            await server.openai.chat.completions.create(model="m", messages=ASK, tools=[CLOCK, strict])
-        assert refused.value.param == "tools[1].function.strict"
+
+
+STRICT_CALL = '{"name": "weather", "parameters": {"place": "Köln"}}'
+
+
+@pytest.mark.parametrize(
+    ("said", "allowed"),
+    [
+        ("", True),
+        ("Free text, also with { and }", True),
+        ("\n 💥", True),
+        (STRICT_CALL, True),
+        (f"{STRICT_CALL}; {STRICT_CALL}", True),
+        ('{"name": "clock", "parameters": {"any": [1]}}', True),
+        ('{"name": "weather", "parameters": {"place": 5}}', False),
+        ('{"name": "weather", "parameters": {}}', False),
+        (f"{STRICT_CALL} and text", False),
+        ('{"an": "object"}', False),
+    ],
+)
+async def test_strict_tools_in_a_form_without_marks(said: str, allowed: bool) -> None:
+    """Llama 3's: what begins with a brace is a call, and what is a call has the arguments that it should."""
+    strict: Any = {"type": "function", "function": {**WEATHER["function"], "strict": True}}  # type: ignore[dict-item]
+    engine = ScriptedEngine("free", template=LLAMA3_TOOLS)
+    async with serve(engine=engine) as server:
+        await server.openai.chat.completions.create(model="m", messages=ASK, tools=[CLOCK, strict])
+    grammar = xgrammar.Grammar.from_structural_tag(engine.asked[0][1].grammar or "")
+    assert _is_grammar_accept_string(grammar, said) is allowed
 
 
 async def test_a_call_cut_off_is_told_as_far_as_it_came() -> None:

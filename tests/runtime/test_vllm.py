@@ -374,6 +374,6 @@ def test_sigterm_ends_it_in_order_and_a_dead_engine_ends_it_with_a_reason(
     )
     for pid in children.stdout.split():
         os.kill(int(pid), signal.SIGKILL)
-    assert vllm.popen.wait(60) == 1
+    assert vllm.popen.wait(60) == 3
     document = json.loads((vllm.folder / "termination-log").read_text())
-    assert (document["phase"], document["error"]["reason"]) == ("Failed", "EngineFailed")
+    assert (document["phase"], document["error"]["reason"]) == ("Failed", "EngineDied")

@@ -15,6 +15,10 @@ from typing import Any
 from runtime.openai.schemas import json_format, structural_tag
 
 
+_SEVERAL = {"type": "tags_with_separator", "at_least_one": True}
+_NO_BRACE_FIRST = r"([ \t\r\n]*[^{ \t\r\n][\s\S]*)?"
+
+
 @dataclass(frozen=True)
 class Form:
     """How a call is written. `opening` and `closing` stand around its JSON object, "" where nothing does."""
@@ -29,27 +33,28 @@ class Form:
         """The grammar of answers that are calls of these functions, at least one, and nothing else."""
         return structural_tag(
             {
-                "type": "tags_with_separator",
+                **_SEVERAL,
                 "tags": self._tags(parameters),
                 "separator": self.separator,
-                "at_least_one": True,
                 "stop_after_first": one,
             }
         )
 
-    def free(self, parameters: Mapping[str, Mapping[str, Any]]) -> str | None:
-        """The grammar of any text in which calls, where there are some, have these parameters; None where
-        a call does not show by how it begins.
+    def free(self, parameters: Mapping[str, Mapping[str, Any]], *, one: bool) -> str:
+        """The grammar of any text in which calls, where there are some, have these parameters. Where no mark
+        shows a call, an answer that begins with a brace is calls and nothing else.
         """
         if not self.opening:
-            return None
+            calls = {**_SEVERAL, "tags": self._tags(parameters), "separator": self.separator}
+            words = {"type": "regex", "pattern": _NO_BRACE_FIRST}
+            return structural_tag({"type": "or", "elements": [{**calls, "stop_after_first": one}, words]})
         return structural_tag(
             {
                 "type": "triggered_tags",
                 "triggers": [self.opening.strip()],
                 "tags": self._tags(parameters),
                 "at_least_one": False,
-                "stop_after_first": False,
+                "stop_after_first": one,
             }
         )
 

@@ -65,12 +65,8 @@ def read_offer(fields: Fields, limits: Limits) -> Offer | None:
         parameters = {each["name"]: each["parameters"] if each in checked else _ANYTHING for each in called}
         if wanted is not None:
             grammar = form.demanded(parameters, one=one or bool(wanted))
-        elif (grammar := form.free(parameters)) is None:
-            index = next(n for n, each in enumerate(documents) if each["function"]["name"] in strict)
-            fields.wrong(
-                f"tools[{index}].function.strict",
-                "cannot be enforced in this model's form of calls unless `tool_choice` demands a call",
-            )
+        else:
+            grammar = form.free(parameters, one=one)
     return Offer(tuple(documents), form, grammar, bool(wanted), one or bool(wanted))
 
 

@@ -11,7 +11,7 @@ from stoker.serving.status.times import seconds
 
 # In the order in which they happen; in the words of people, for the event.
 PHASES = ("scheduled", "pulled", "downloaded", "loaded", "warmed")
-_LOADING = ("Starting", "Loading", "Compiling")
+_LOADING = ("Starting", "Importing", "Loading", "Compiling")
 
 
 def cold_start(pod: Object, state: Object, container: str) -> Object | None:

@@ -18,6 +18,7 @@ from stoker.serving.status.trouble import Trouble, condition, has_ended, trouble
 _PHASES = {
     "Starting": "the model server is starting",
     "Fetching": "the model is being fetched",
+    "Importing": "the engine's libraries are being imported",
     "Loading": "the weights are being loaded",
     "Compiling": "the model is being compiled",
     "Warming": "the model answers its first request",

@@ -35,6 +35,7 @@ _ORDER = [
     "Initializing",
     "Starting",
     "Fetching",
+    "Importing",
     "Loading",
     "Compiling",
     "Warming",
