@@ -21,11 +21,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from bench.replaying import replay
 from bench.reviews import Object, cluster_runtime, inference_service, reviews, runtime
 from stoker.kube.client import ApiError, Client, ConnectionConfig, connect
 from stoker.kube.resource import NAMESPACES, VALIDATING_WEBHOOK_CONFIGURATIONS, Key, Resource
@@ -131,9 +132,15 @@ async def webhook_figures(
     url, bundle = await registered(client, process)
     host, port = url.removeprefix("https://").split("/")[0].split(":")
     context = ssl.create_default_context(cadata=bundle)
-    await replay(host, int(port), context, arguments.rate, arguments.warmup)
+    bodies = [json.dumps(each).encode() for each in reviews(TEAMS)]
+
+    def replayed(seconds: float) -> Coroutine[None, None, list[float]]:
+        address = (host, int(port))
+        return asyncio.to_thread(replay, address, context, bodies, rate=arguments.rate, seconds=seconds)
+
+    await replayed(arguments.warmup)
     before = used(process.pid)
-    taken = await replay(host, int(port), context, arguments.rate, arguments.seconds)
+    taken = await replayed(arguments.seconds)
     return taken, (used(process.pid) - before) * 1000 / len(taken)
 
 
@@ -164,34 +171,6 @@ async def registered(client: Client, process: asyncio.subprocess.Process) -> tup
     live = await client.get(VALIDATING_WEBHOOK_CONFIGURATIONS, Key("", "stoker.dev"))
     config = live["webhooks"][0]["clientConfig"]
     return config["url"], base64.b64decode(config["caBundle"]).decode()
-
-
-async def replay(host: str, port: int, context: ssl.SSLContext, rate: int, seconds: float) -> list[float]:
-    """Reviews on time, whatever the answers take; milliseconds from when each was due to its answer."""
-    bodies = [json.dumps(each).encode() for each in reviews(TEAMS)]
-    free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
-    for _ in range(4):  # API servers keep a few connections
-        free.put_nowait(await asyncio.open_connection(host, port, ssl=context))
-    begun, taken = time.perf_counter(), list[float]()
-
-    async def ask(number: int) -> None:
-        due = begun + number / rate
-        await asyncio.sleep(due - time.perf_counter())
-        reader, writer = await free.get()
-        body = bodies[number % len(bodies)]
-        head = f"POST /validate HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        assert answer.startswith(b"HTTP/1.1 200"), answer
-        length = int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        assert b'"allowed"' in await reader.readexactly(length)
-        taken.append((time.perf_counter() - due) * 1000)
-        free.put_nowait((reader, writer))
-
-    await asyncio.gather(*(ask(number) for number in range(int(rate * seconds))))
-    while not free.empty():
-        free.get_nowait()[1].transport.abort()
-    return taken
 
 
 async def creates(client: Client, count: int) -> list[float]:

@@ -8,6 +8,7 @@ value, says what is allowed and, where a word looks mistyped, the nearest one.
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import re
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ Reason = Literal[
 
 _SHOWN = 12  # allowed values listed in one message; schemas of flags have hundreds
 _LONGEST = 120  # characters of a value repeated in a message
+_NEAR = 0.7  # of difflib: the share of two words' letters that match in order
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -111,9 +113,32 @@ def listed(words: Iterable[str]) -> str:
 
 def nearest(word: str, allowed: Iterable[str]) -> str | None:
     """The allowed word that was probably meant; None where none is near. Case, `-` and `_` do not count."""
-    folded = {_folded(each): each for each in sorted(allowed, reverse=True)}
-    found = difflib.get_close_matches(_folded(word), folded, n=1, cutoff=0.7)
-    return folded[found[0]] if found else None
+    wanted, folded = _folded(word), _vocabulary(frozenset(allowed))
+    size, letters = len(wanted), _letters(wanted)
+    # No more can match than the letters that both have: most of some hundred words end here.
+    near = [
+        known
+        for known, (_, length, theirs) in folded.items()
+        if 2 * min(size - (letters & ~theirs).bit_count(), length - (theirs & ~letters).bit_count())
+        >= _NEAR * (size + length)
+    ]
+    found = difflib.get_close_matches(wanted, near, n=1, cutoff=_NEAR)
+    return folded[found[0]][0] if found else None
+
+
+@functools.lru_cache(maxsize=64)
+def _vocabulary(words: frozenset[str]) -> dict[str, tuple[str, int, int]]:
+    """By folded word: the word, and how many and which letters it has. Flags of an image are hundreds."""
+    folded = {_folded(each): each for each in sorted(words, reverse=True)}
+    return {known: (each, len(known), _letters(known)) for known, each in folded.items()}
+
+
+def _letters(word: str) -> int:
+    """A bit for each letter; some share one, which makes two words look nearer, never farther."""
+    bits = 0
+    for letter in word:
+        bits |= 1 << (ord(letter) & 63)
+    return bits
 
 
 def _folded(word: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,12 @@ _GREATEST_EXPONENT = 30
 def parse(text: str | float) -> Decimal:
     """The value of a quantity; ValueError says what a quantity looks like."""
     written = str(text)
-    match = _FORM.fullmatch(written) if len(written) <= _LONGEST and not isinstance(text, bool) else None
+    return _parsed("" if isinstance(text, bool) or len(written) > _LONGEST else written)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(written: str) -> Decimal:
+    match = _FORM.fullmatch(written)
     if match is None:
         raise ValueError(
             'must be a quantity: a number with an optional suffix, for example "500m", "2" or "4Gi"'

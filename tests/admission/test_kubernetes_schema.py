@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from stoker.local.control_plane import ApiServer
-from stoker.serving.admission import pod_rules, pod_shape
+from stoker.serving.admission import pod_rules, pod_schema
 from stoker.serving.api.shapes import CONTAINER_FIELDS, POD_FIELDS
 from tests.admission import kubernetes_schema
 
@@ -32,4 +32,4 @@ def test_rules_and_merging_go_by_fields_that_exist() -> None:
     assert set(pod_rules.RULES) <= set(document)
     assert set(document["PodSpec"]["properties"]) >= POD_FIELDS
     assert set(document["Container"]["properties"]) == CONTAINER_FIELDS
-    assert pod_shape.definition("Probe").name == "Probe"
+    assert pod_schema.definition("Probe").name == "Probe"

@@ -106,11 +106,11 @@ def test_equal_quantities_are_equal_inputs() -> None:
 def test_rendering_changes_nothing_that_it_was_given() -> None:
     obj = isvc(nodeSelector={"a": "b"})
     parsed = parse_inference_service(obj)
-    before = copy.deepcopy((obj, parsed, RUNTIME))
+    before = copy.deepcopy((obj, parsed, vars(RUNTIME)))
     template = render(parsed, RUNTIME, Settings()).template
     template["spec"]["containers"][0]["args"].append("changed")
     template["metadata"]["labels"]["changed"] = "changed"
-    assert (obj, parsed, RUNTIME) == before
+    assert (obj, parsed, vars(RUNTIME)) == before
 
 
 def test_the_grace_period_holds_the_whole_end_of_a_pod() -> None:

@@ -17,11 +17,14 @@ class Place:
     """`own`: what the author wrote at `path`; None where the value is not theirs."""
 
     # Every value of a pod gets one, and a path is needed only where something is wrong.
-    __slots__ = ("_above", "_step", "own")
+    __slots__ = ("_above", "_numbers", "_step", "own")
 
     def __init__(self, path: str, own: Any = None, above: Place | None = None, step: str | int = "") -> None:
         self._above: Place | str = path if above is None else above
         self._step = step
+        self._numbers: dict[tuple[str, ...], int] | None = (
+            None  # of the list here, by what tells entries apart
+        )
         self.own = own
 
     @property
@@ -45,10 +48,14 @@ class Place:
         wanted = identity(value, keys)
         if index < len(self.own) and identity(self.own[index], keys) == wanted:
             return Place("", self.own[index], self, index)
-        for number, each in enumerate(self.own):
-            if identity(each, keys) == wanted:
-                return Place("", each, self, number)
-        return Place("", None, self, _label(index, value, keys))
+        if self._numbers is None:
+            self._numbers = {}
+            for number, each in enumerate(self.own):
+                self._numbers.setdefault(identity(each, keys), number)
+        moved = self._numbers.get(wanted)
+        if moved is None:
+            return Place("", None, self, _label(index, value, keys))
+        return Place("", self.own[moved], self, moved)
 
 
 def identity(value: Any, keys: Sequence[str]) -> tuple[str, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stoker.serving.admission import pod_rules, pod_shape, syntax
+from stoker.serving.admission import pod_rules, pod_schema, pod_shape, syntax
 from stoker.serving.admission.places import Place
-from stoker.serving.api.objects import InferenceService
+from stoker.serving.api.objects import InferenceService, ServingRuntime
 from stoker.serving.api.reading import Object
 from stoker.serving.api.shapes import POD_FIELDS
 from stoker.serving.problems import FieldProblem, child
@@ -20,7 +21,7 @@ def as_written(isvc: InferenceService) -> Iterator[FieldProblem]:
     if isvc.predictor.model is not None:
         model = isvc.predictor.model
         yield from pod_shape.check(
-            model.container, pod_shape.definition("Container"), Place(model.path, model.container)
+            model.container, pod_schema.definition("Container"), Place(model.path, model.container)
         )
     yield from metadata(predictor, "spec.predictor")
 
@@ -29,7 +30,7 @@ def pod_fields(
     spec: Mapping[str, Any], path: str, rules: Mapping[str, pod_shape.Rule] | None
 ) -> Iterator[FieldProblem]:
     """The fields of a PodSpec in an object that has others beside them."""
-    known = pod_shape.definition("PodSpec").fields or {}
+    known = pod_schema.definition("PodSpec").fields or {}
     for name in (*sorted(POD_FIELDS), "containers"):
         value = spec.get(name)
         if value is not None and name in known:
@@ -47,19 +48,32 @@ def metadata(spec: Mapping[str, Any], path: str) -> Iterator[FieldProblem]:
                 yield from syntax.label_value(value, where)
 
 
-def as_merged(isvc: InferenceService, spec: Object) -> list[FieldProblem]:
+def as_merged(isvc: InferenceService, runtime: ServingRuntime | None, spec: Object) -> list[FieldProblem]:
     """What Kubernetes would refuse in the rendered pod, or run in vain, at the user's fields."""
     top = Place("spec.predictor", isvc.predictor.raw)
-    return whole(spec, list(_containers(isvc, spec, top)), top)
+    sound = _sound(runtime) if runtime is not None else {}
+    return whole(spec, list(_containers(isvc, spec, top)), top, sound)
 
 
-def whole(spec: Object, placed: list[tuple[Object, Place]], top: Place) -> list[FieldProblem]:
+@functools.lru_cache(maxsize=1024)
+def _sound(runtime: ServingRuntime) -> pod_shape.Sound:
+    """What is right about a runtime, and stands in the pods made from it as it is."""
+    pod, container = pod_schema.definition("PodSpec"), pod_schema.definition("Container")
+    found = dict(pod_shape.sound_parts(runtime.pod_spec, pod, pod_rules.RULES))
+    for each in runtime.containers:
+        found.update(pod_shape.sound_parts(each, container, pod_rules.RULES))
+    return found
+
+
+def whole(
+    spec: Object, placed: list[tuple[Object, Place]], top: Place, sound: pod_shape.Sound
+) -> list[FieldProblem]:
     """Problems of a complete PodSpec; `placed`: its containers, init containers too, each with its place."""
     rest = {name: value for name, value in spec.items() if name not in ("containers", "initContainers")}
-    pod, container = pod_shape.definition("PodSpec"), pod_shape.definition("Container")
-    found = list(pod_shape.check(rest | {"containers": []}, pod, top, pod_rules.RULES))
+    pod, container = pod_schema.definition("PodSpec"), pod_schema.definition("Container")
+    found = pod_shape.check(rest | {"containers": []}, pod, top, pod_rules.RULES, sound)
     for each, place in placed:
-        found += pod_shape.check(each, container, place, pod_rules.RULES)
+        found += pod_shape.check(each, container, place, pod_rules.RULES, sound)
     if any(isinstance(problem, pod_shape.Mistyped) for problem in found):
         return found
     found += pod_rules.sleeps(spec, top)

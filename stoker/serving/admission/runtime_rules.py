@@ -105,7 +105,7 @@ def _pod(runtime: ServingRuntime, spec: Object) -> Iterator[FieldProblem]:
         for kind in ("containers", "initContainers")
         for number, each in enumerate(spec.get(kind) or [])
     ]
-    yield from pods.whole(runtime.pod_spec | {"containers": list(runtime.containers)}, placed, top)
+    yield from pods.whole(runtime.pod_spec | {"containers": list(runtime.containers)}, placed, top, {})
 
 
 def _flags(runtime: ServingRuntime, around: Around, warned: list[str]) -> Iterator[FieldProblem]:

@@ -57,7 +57,7 @@ def _in_list(
 
 
 def _unknown(obj: Mapping[str, Any], path: str, known: frozenset[str]) -> Iterator[FieldProblem]:
-    for name in sorted(str(each) for each in obj.keys() - known):
+    for name in sorted(str(each) for each in obj if each not in known):
         meant = nearest(name, known)
         hint = f'; did you mean "{meant}"?' if meant else ""
         yield FieldProblem(child(path, name), "FieldValueNotSupported", f"Unknown field{hint}")

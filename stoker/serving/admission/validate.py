@@ -31,7 +31,7 @@ from stoker.serving.api.reading import Object
 from stoker.serving.problems import FieldProblem, child
 from stoker.serving.rendering import checks
 from stoker.serving.rendering.arguments import flag_names, merge_args
-from stoker.serving.rendering.render import try_render
+from stoker.serving.rendering.render import try_template
 from stoker.serving.settings import Settings
 
 
@@ -160,33 +160,34 @@ def _as_rendered(
     isvc: InferenceService, runtime: ServingRuntime | None, around: _Around
 ) -> list[FieldProblem]:
     """Problems of the merged pod and of the flags in it."""
-    rendered, problems = try_render(isvc, runtime, around.settings)
-    flags = _flags(isvc, runtime, around)
+    rendered, problems = try_template(isvc, runtime, around.settings)
+    arguments, schema = _arguments(isvc, runtime), _schema(isvc, runtime, around)
+    flags = _flags(isvc, runtime, arguments, schema)
     problems += flags
     # The model may stand in a flag that is mistyped: then nobody knows that there is none.
     problems += [
         each
-        for each in check_sources(isvc, runtime, _arguments(isvc, runtime), around.settings)
+        for each in check_sources(isvc, runtime, arguments, around.settings)
         if not (flags and each.reason == "FieldValueRequired")
     ]
     if rendered is None:
         return [*problems, *told_once(list(pods.as_written(isvc)), problems)]
-    spec = rendered.template["spec"]
-    schema = _schema(isvc, runtime, around)
-    problems += told_once(pods.as_merged(isvc, spec), problems)
+    spec = rendered[0]["spec"]
+    problems += told_once(pods.as_merged(isvc, runtime, spec), problems)
     problems += told_once(list(parallelism.check(isvc, spec["containers"][0], schema)), problems)
     around.warned.extend(warnings.of_pod(isvc, runtime, spec, around.settings))
     around.warned.extend(parallelism.warn(isvc, spec, schema, around.largest_devices))
     return problems
 
 
-def _flags(isvc: InferenceService, runtime: ServingRuntime | None, around: _Around) -> list[FieldProblem]:
-    model, schema = isvc.predictor.model, _schema(isvc, runtime, around)
+def _flags(
+    isvc: InferenceService, runtime: ServingRuntime | None, merged: list[str], schema: Object
+) -> list[FieldProblem]:
+    model = isvc.predictor.model
     if runtime is None or model is None or not schema:
         return []
     own = model.container.get("args") or []
-    path = child(model.path, "args")
-    return list(check_flags(own, _arguments(isvc, runtime), path, schema, _repeatable(runtime)))
+    return list(check_flags(own, merged, child(model.path, "args"), schema, _repeatable(runtime)))
 
 
 def _arguments(isvc: InferenceService, runtime: ServingRuntime | None) -> list[str]:

@@ -182,22 +182,27 @@ PREDICTOR_FIELDS = frozenset(PREDICTOR) - {"containers"}
 
 def judged(spec: Mapping[str, Any]) -> Iterator[tuple[str, Field]]:
     """Path and row of every field set in an InferenceService's `spec` that is refused or warned about."""
-    yield from _concerning(spec, "spec", SPEC)
+    yield from _concerning(spec, "spec", _SPEC)
     predictor = spec.get("predictor")
     if not isinstance(predictor, Mapping):
         return
-    for table in (PREDICTOR, EXTENSION, POD):
-        yield from _concerning(predictor, "spec.predictor", table)
+    yield from _concerning(predictor, "spec.predictor", _PREDICTOR)
     for name in ("model", *LEGACY_FORMATS):
         model = predictor.get(name)
         if isinstance(model, Mapping):
             path = child("spec.predictor", name)
-            yield from _concerning(model, path, MODEL)
-            yield from _concerning(model, path, CONTAINER)
+            yield from _concerning(model, path, _MODEL)
 
 
-def _concerning(obj: Mapping[str, Any], path: str, table: Mapping[str, Field]) -> Iterator[tuple[str, Field]]:
-    for name, row in table.items():
-        value = obj.get(name)
-        if value is not None and row.fate != "supported" and row.concerns(value, obj):
-            yield child(path, name), row
+def _told_of(*tables: Mapping[str, Field]) -> tuple[Field, ...]:
+    return tuple(row for table in tables for row in table.values() if row.fate != "supported")
+
+
+_SPEC, _PREDICTOR, _MODEL = _told_of(SPEC), _told_of(PREDICTOR, EXTENSION, POD), _told_of(MODEL, CONTAINER)
+
+
+def _concerning(obj: Mapping[str, Any], path: str, rows: Iterable[Field]) -> Iterator[tuple[str, Field]]:
+    for row in rows:
+        value = obj.get(row.name)
+        if value is not None and row.concerns(value, obj):
+            yield child(path, row.name), row

@@ -27,9 +27,12 @@ class SupportedFormat:
     priority: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ServingRuntime:
-    """A template for predictor pods, of one namespace or of the cluster."""
+    """A template for predictor pods, of one namespace or of the cluster.
+
+    Equal only to itself, so that what was found out about it once can be kept by it.
+    """
 
     scope: Literal["namespaced", "cluster"]
     name: str

@@ -107,5 +107,16 @@ def flag_names(text: str) -> frozenset[str]:
 def value_of(args: Sequence[str], name: str) -> str | None:
     """The value of the last `--name`; "" where it stands without one, None where it does not stand there."""
     wanted = name.lstrip("-").replace("-", "_")
-    found = [flag for flag in parse_flags(args) if flag.name == wanted]
-    return None if not found else next(iter(found[-1].values), "")
+    found: str | None = None
+    open_ended = False  # whether the next word would be the value
+    for word in args:
+        if word == _REST:
+            break
+        if _FLAG.match(word):
+            flag, equals, value = word.partition("=")
+            named = flag.startswith("--") and flag[2:].replace("-", "_") == wanted
+            open_ended = named and not equals
+            found = value if named else found
+        elif open_ended:
+            found, open_ended = word, False
+    return found

@@ -5,7 +5,7 @@ The webhook asks the same before an object is stored; here it holds even where t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -43,8 +43,13 @@ def check_pod(spec: Object, predictor: Predictor) -> Iterator[FieldProblem]:
     """What the API server would refuse in the merged pod, at the user's field that cures it."""
     seen: set[str] = set()
     for kind in ("containers", "initContainers"):
+        written = predictor.raw.get(kind)
+        own: dict[str, int] = {}
+        for number, each in enumerate(written if isinstance(written, list) else []):
+            if isinstance(each, dict):
+                own.setdefault(str(each.get("name")), number)
         for number, container in enumerate(spec.get(kind) or []):
-            path = _path_of(container, kind, number, predictor)
+            path = _path_of(container, kind, number, predictor, own)
             name = str(container.get("name"))
             if name in seen:
                 yield duplicate(child(path, "name"), name)
@@ -54,15 +59,13 @@ def check_pod(spec: Object, predictor: Predictor) -> Iterator[FieldProblem]:
             yield from check_resources(container, child(path, "resources"))
 
 
-def _path_of(container: Object, kind: str, number: int, predictor: Predictor) -> str:
+def _path_of(container: Object, kind: str, number: int, predictor: Predictor, own: Mapping[str, int]) -> str:
+    """`own`: by name where the user wrote it."""
     if kind == "containers" and number == 0 and predictor.model is not None:
         return predictor.model.path
-    written = predictor.raw.get(kind)
-    own = (
-        [each.get("name") for each in written if isinstance(each, dict)] if isinstance(written, list) else []
-    )
-    if container.get("name") in own:
-        return child("spec.predictor", kind, own.index(container.get("name")))
+    name = str(container.get("name"))
+    if name in own:
+        return child("spec.predictor", kind, own[name])
     return child("spec.predictor", kind, 0) if predictor.model is None else predictor.model.path
 
 

@@ -9,7 +9,7 @@ nobody: where the kubelet expands `$(VARIABLE)`, a value's `$` is written so tha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,17 +55,21 @@ def replace(tree: Any, values: Values, path: str, problems: list[FieldProblem]) 
     """The JSON tree with the placeholders of every string replaced; keys of objects are never touched.
 
     `path` is where the tree stands in the pod. A missing label or annotation is a problem of the
-    InferenceService's metadata: that is what to change.
+    InferenceService's metadata: that is what to change. Parts without placeholders are not copied.
     """
 
     def walk(tree: Any, steps: _Steps) -> Any:
         if isinstance(tree, str):
             return _fill(tree, values, child(path, *steps), problems) if "{{" in tree else tree
-        if isinstance(tree, dict):
-            return {key: walk(value, (*steps, str(key))) for key, value in tree.items()}
-        if isinstance(tree, list):
-            return [walk(value, (*steps, number)) for number, value in enumerate(tree)]
-        return tree
+        made: Any = tree
+        for step, value in _entries(tree):
+            kind = type(value)
+            if ("{{" in value) if kind is str else (kind is dict or kind is list):
+                filled = walk(value, (*steps, step))
+                if filled is not value:
+                    made = made if made is not tree else tree.copy()
+                    made[step] = filled
+        return made
 
     return walk(tree, ())
 
@@ -119,9 +123,19 @@ def _with_braces(tree: Any, steps: _Steps) -> Iterator[tuple[_Steps, str]]:
     if isinstance(tree, str):
         if "{{" in tree:
             yield steps, tree
-    elif isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _with_braces(value, (*steps, str(key)))
-    elif isinstance(tree, list):
-        for number, value in enumerate(tree):
-            yield from _with_braces(value, (*steps, number))
+        return
+    for step, value in _entries(tree):
+        # Most values are short strings, numbers and booleans: they are looked at here, without a call.
+        kind = type(value)
+        if kind is str:
+            if "{{" in value:
+                yield (*steps, step), value
+        elif kind is dict or kind is list:
+            yield from _with_braces(value, (*steps, step))
+
+
+def _entries(tree: Any) -> Iterable[tuple[Any, Any]]:
+    """Steps and values below; none of a scalar."""
+    if isinstance(tree, dict):
+        return tree.items()
+    return enumerate(tree) if isinstance(tree, list) else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,11 @@ from stoker.serving.rendering import checks, images, pod_defaults
 from stoker.serving.rendering.arguments import flag_names
 from stoker.serving.rendering.inputs import inputs_of
 from stoker.serving.rendering.merge import merge_container, merge_containers, merge_pod
-from stoker.serving.rendering.placeholders import Values, references, replace
+from stoker.serving.rendering.placeholders import Reference, Values, references, replace
 from stoker.serving.rendering.storage import INITIALIZER, annotations_read, apply_storage
 from stoker.serving.settings import Settings
 
-__all__ = ["Rendered", "inputs_of", "render", "try_render"]
+__all__ = ["Rendered", "inputs_of", "render", "try_template"]
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,22 @@ def render(isvc: InferenceService, runtime: ServingRuntime | None, settings: Set
 
     Raises Invalid with every problem: unsupported fields, missing placeholder values, impossible resources.
     """
-    rendered, problems = try_render(isvc, runtime, settings)
-    if rendered is None or problems:
+    made, problems = try_template(isvc, runtime, settings)
+    if made is None or problems:
         raise Invalid(*problems)
-    return rendered
+    template, used = copy.deepcopy(made)  # the caller may change it; the runtime is shared by all
+    labels = {each.key for each in used if each.of == "Labels"}
+    annotations = {each.key for each in used if each.of == "Annotations"} | annotations_read(isvc)
+    return Rendered(template, inputs_of(isvc, labels, annotations))
 
 
-def try_render(
+def try_template(
     isvc: InferenceService, runtime: ServingRuntime | None, settings: Settings
-) -> tuple[Rendered | None, list[FieldProblem]]:
-    """The template even where it has problems, so that whoever judges it finds all others as well.
+) -> tuple[tuple[Object, set[Reference]] | None, list[FieldProblem]]:
+    """The template and the placeholders that were in it, even where it has problems: whoever judges it finds
+    all others as well. None where there is nothing that could be merged.
 
-    None where there is nothing that could be merged.
+    To be looked at and not to be changed: what the runtime brings is in it as it is, and no copy.
     """
     problems = list(checks.unsupported(isvc))
     template = merged_template(isvc, runtime, problems)
@@ -53,12 +58,11 @@ def try_render(
         return None, problems
     values = Values(isvc.name, isvc.namespace, isvc.labels, isvc.annotations)
     used = references(template)
-    template = replace(template, values, "", problems)
-    template["spec"] = _finish(isvc, runtime, template["spec"], settings, problems)
-    problems += checks.check_pod(template["spec"], isvc.predictor)
-    labels = {each.key for each in used if each.of == "Labels"}
-    annotations = {each.key for each in used if each.of == "Annotations"} | annotations_read(isvc)
-    return Rendered(template, inputs_of(isvc, labels, annotations)), problems
+    if used:
+        template = replace(template, values, "", problems)
+    spec = _finish(isvc, runtime, template["spec"], settings, problems)
+    problems += checks.check_pod(spec, isvc.predictor)
+    return (template | {"spec": spec}, used), problems
 
 
 def merged_template(

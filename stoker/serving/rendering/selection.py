@@ -6,16 +6,25 @@ pkg/controller/v1beta1/inferenceservice/components/predictor.go (v0.20).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from stoker.serving.api.objects import PROTOCOLS, InferenceService, Model, ServingRuntime, SupportedFormat
+from stoker.serving.api.objects import (
+    PROTOCOLS,
+    InferenceService,
+    Model,
+    ModelFormat,
+    ServingRuntime,
+    SupportedFormat,
+)
 from stoker.serving.problems import listed, nearest
 
 NoRuntimeReason = Literal["RuntimeNotRecognized", "RuntimeDisabled", "NoSupportingRuntime"]
 _MOST_SHOWN = 20  # candidates in one message
+# Answers kept, of hundreds of runtimes each: those of the formats and namespaces that are asked about now.
+_MOST_KEPT = 256
 
 
 @dataclass(frozen=True)
@@ -66,11 +75,17 @@ def select_runtime(isvc: InferenceService, runtimes: Sequence[ServingRuntime]) -
     model = isvc.predictor.model
     if model is None:
         return Selection(None)
-    usable = [each for each in runtimes if each.scope == "cluster" or each.namespace == isvc.namespace]
-    usable.sort(key=lambda each: each.scope == "cluster")
+    usable = _usable(tuple(runtimes), isvc.namespace)
     if model.runtime is not None:
         return _named(model, model.runtime, usable)
     return _automatic(model, usable)
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _usable(runtimes: tuple[ServingRuntime, ...], namespace: str) -> tuple[ServingRuntime, ...]:
+    """The namespace's, then the cluster's."""
+    own = [each for each in runtimes if each.scope != "cluster" and each.namespace == namespace]
+    return (*own, *(each for each in runtimes if each.scope == "cluster"))
 
 
 def _named(model: Model, name: str, usable: Sequence[ServingRuntime]) -> Selection:
@@ -90,33 +105,36 @@ def _named(model: Model, name: str, usable: Sequence[ServingRuntime]) -> Selecti
     return Selection(found, lambda: (Candidate(found.name, found.scope, "selected: named by the model"),))
 
 
-def _automatic(model: Model, usable: Sequence[ServingRuntime]) -> Selection:
-    verdicts = {id(each): _unfit(model, each, automatic=True) for each in usable}
-    fitting = [each for each in usable if verdicts[id(each)] is None]
-    if not fitting:
-        considered = tuple(Candidate(each.name, each.scope, verdicts[id(each)] or "") for each in usable)
+def _automatic(model: Model, usable: tuple[ServingRuntime, ...]) -> Selection:
+    first = _first(usable, model.format, model.protocol)
+    if first is None:
+        considered = tuple(
+            Candidate(each.name, each.scope, _unfit(model, each, automatic=True) or "") for each in usable
+        )
         wanted = _wanted(model, usable)
         raise NoRuntime("NoSupportingRuntime", _none_fits(wanted, considered), considered, wanted)
-    first = min(fitting, key=lambda each: _order(model, each))
-    return Selection(first, lambda: _rows(model, usable, verdicts, fitting))
+    return Selection(first, lambda: _rows(model, usable))
 
 
-def _rows(
-    model: Model,
-    usable: Sequence[ServingRuntime],
-    verdicts: Mapping[int, str | None],
-    fitting: Sequence[ServingRuntime],
-) -> tuple[Candidate, ...]:
+@lru_cache(maxsize=_MOST_KEPT)
+def _first(usable: tuple[ServingRuntime, ...], form: ModelFormat, protocol: str) -> ServingRuntime | None:
+    """The one taken for a model that names none; nothing else of the model decides."""
+    model = Model(form, "", protocol=protocol)
+    fitting = [each for each in usable if _unfit(model, each, automatic=True) is None]
+    return min(fitting, key=lambda each: _order(model, each), default=None)
+
+
+def _rows(model: Model, usable: Sequence[ServingRuntime]) -> tuple[Candidate, ...]:
     """The runtime taken, those that would have fitted in their order, then those that do not."""
+    verdicts = {each: _unfit(model, each, automatic=True) for each in usable}
+    fitting = [each for each in usable if verdicts[each] is None]
     first, *others = sorted(fitting, key=lambda each: _order(model, each))
     rows = [Candidate(first.name, first.scope, "selected: " + _rank(model, first))]
     rows += [
         Candidate(each.name, each.scope, f"fits, but comes after {first.name}: {_rank(model, each)}")
         for each in others
     ]
-    rows += [
-        Candidate(each.name, each.scope, why) for each in usable if (why := verdicts[id(each)]) is not None
-    ]
+    rows += [Candidate(each.name, each.scope, why) for each in usable if (why := verdicts[each]) is not None]
     return tuple(rows)
 
 
