@@ -155,5 +155,6 @@ class Worker(threading.Thread):
             or len(answer.prompt) + answer.generated >= self._loaded.max_model_len
         ):
             finish = FinishReason.LENGTH
-        answer.abandoned = finish is not None
+        if finish is not None:  # never back to False: its client may have left during the step
+            answer.abandoned = True
         return Token(token, logprob, finish)
