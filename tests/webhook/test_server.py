@@ -49,6 +49,13 @@ async def post(
         return reply.status, await reply.json()
 
 
+def large(name: str = "large") -> bytes:
+    """A review that is judged in a thread: of small ones it is known how long they may take."""
+    obj = inference_service(name)
+    obj["metadata"]["annotations"] = {"example.com/note": "x" * 20_000}
+    return json.dumps(review(obj)).encode()
+
+
 async def test_reviews_are_answered_and_counted() -> None:
     metrics = Metrics()
     async with serving(Admission(lambda asked: RULES, metrics)) as url, ClientSession() as session:
@@ -151,10 +158,7 @@ async def test_a_rule_that_takes_too_long_lets_pass_and_holds_up_nobody() -> Non
 
     judging = admission(deadline=2, judge=slow)
     async with serving(judging) as url, ClientSession() as session:
-        stuck = [
-            asyncio.create_task(post(session, url, json.dumps(review(inference_service("slow"))).encode()))
-            for _ in range(3)
-        ]
+        stuck = [asyncio.create_task(post(session, url, large("slow"))) for _ in range(3)]
         await asyncio.sleep(0.1)
         code, reply = await post(session, url, json.dumps(review(bad_inference_service())).encode())
         assert (code, reply["response"]["allowed"]) == (200, False)
@@ -179,7 +183,7 @@ async def test_threads_that_are_stuck_for_long_make_the_process_unhealthy(
     judging = admission(deadline=0.1, judge=slow)
     async with serving(judging) as url, ClientSession() as session:
         assert judging.problems() == []
-        await post(session, url, json.dumps(review(inference_service())).encode())
+        await post(session, url, large())
         assert "has been judged for" in judging.problems()[0]
         go_on.set()
         while judging.problems():
