@@ -115,7 +115,8 @@ def page(
 def _placed(board: models.Dashboard) -> models.Dashboard:
     # The SDK lets a panel that is wider than what is left of a line stand out of the page.
     x = y = height = 0
-    for panel in board.panels or []:
+    for number, panel in enumerate(board.panels or [], start=1):
+        panel.id_val = number
         at = panel.grid_pos
         assert at is not None
         if isinstance(panel, models.RowPanel) or x + at.w > 24:
