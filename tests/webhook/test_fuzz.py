@@ -1,6 +1,7 @@
 """Made-up objects through the whole of admission: what is promised holds for all of them.
 
-1,000 in every run, the same each time; STOKER_FUZZ=100000 (`make fuzz`) for new ones.
+1,000 in every run, the same each time; STOKER_FUZZ=100000 (`make fuzz`) for new ones, with a line for every
+1,000 of them.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -92,6 +95,14 @@ class World:
         self.offline = Judge(Surroundings(RUNTIMES), SETTINGS, SCHEMAS)
         self.seen: Counter[str] = Counter()
         self.fired: Counter[rules.Rule] = Counter()
+        self._begun = time.monotonic()
+
+    def tell(self) -> None:
+        """How far a long run has come."""
+        asked = self.seen["allowed"] + self.seen["refused"]
+        if CASES > 1000 and asked % 1000 == 0:
+            rate = asked / (time.monotonic() - self._begun)
+            sys.stderr.write(f"{asked} of {CASES}, {self.seen['allowed']} allowed, {rate:.0f} a second\n")
 
     def close(self) -> None:
         self.first.close()
@@ -136,6 +147,7 @@ def promises_hold(world: World, obj: Object) -> None:
     for again in (world.second.ask(obj), world.first.ask(obj)):
         assert again == response, "another time or another replica, another verdict"
     world.seen["allowed" if allowed else "refused"] += 1
+    world.tell()
     refusal = world.server.create(obj)
     offline = world.offline.judge([Document("fuzz", 1, obj, {})])[0].verdict
     assert offline is not None

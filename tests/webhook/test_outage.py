@@ -21,6 +21,7 @@ from stoker.kube.resource import (
 )
 from stoker.local.control_plane import ApiServer
 from tests.admission.table import security
+from tests.admission.table.objects import isvc
 from tests.webhook.objects import Object, cluster_runtime, inference_service, namespaced_runtime
 from tests.webhook.program import CLUSTER_RUNTIMES, INFERENCE_SERVICES, Cluster, cluster, eventually
 from tests.webhook.service import Service
@@ -109,9 +110,47 @@ async def without_the_registration_the_policy_still_refuses(made: Cluster) -> No
         for name, *_, bad, good in security.ROWS:
             assert await refused_by_policy(made, bad), name
             assert await stored(made, good), name
+        await the_policy_says_all_at_once(made, namespace)
     finally:
         await made.client.delete(POLICY_BINDINGS, Key("", binding["metadata"]["name"]))
         await made.client.delete(POLICIES, Key("", policy["metadata"]["name"]))
+
+
+async def the_policy_says_all_at_once(made: Cluster, namespace: str) -> None:
+    opens = isvc(
+        model={
+            "args": ["--model_id=a/b", "--trust_remote_code", "--port=1"],
+            "env": [{"name": "LD_PRELOAD", "value": "x"}],
+            "ports": [{"containerPort": 1, "hostPort": 1}],
+            "securityContext": {
+                "privileged": True,
+                "procMount": "Unmasked",
+                "seccompProfile": {"type": "Unconfined"},
+                "capabilities": {"add": ["SYS_ADMIN"]},
+            },
+        },
+        hostNetwork=True,
+        hostPID=True,
+        volumes=[{"name": "node", "hostPath": {"path": "/"}}],
+    )
+    assert opens["metadata"]["namespace"] == namespace
+    with pytest.raises(ApiError) as refused:
+        await made.client.create(INFERENCE_SERVICES, opens, dry_run=True)
+    (cause,) = (refused.value.details or {})["causes"]
+    said = cause["message"]
+    for words in (
+        "--trust-remote-code, --port",
+        "LD_PRELOAD",
+        "hostPort",
+        "privileged",
+        "procMount",
+        "seccompProfile",
+        "SYS_ADMIN",
+        "hostNetwork, hostPID",
+        "volume node",
+    ):
+        assert words in said
+    assert said.count("stoker.dev/security: trusted") == 1
 
 
 async def stored(made: Cluster, obj: Object) -> bool:
@@ -133,15 +172,15 @@ async def refused_by_policy(made: Cluster, bad: Object) -> bool:
 
 
 async def status_is_written(made: Cluster, resource: Resource, obj: Object) -> None:
-    if resource != INFERENCE_SERVICES:
-        return  # a runtime has no status that anybody writes
+    # Of runtimes Stoker writes none; whoever does needs no webhook for it either.
     url = {"status": {"url": "http://outage.default.example.com"}}
     live = await made.client.merge_patch(resource, key(resource), url, subresource="status")
     assert live["status"] == url["status"]
-    applied = {"metadata": {"name": "outage", "namespace": "default"}} | {
-        "status": {"conditions": [{"type": "Ready", "status": "False", "reason": "Test"}]}
-    }
-    live = await made.client.apply(resource, applied, subresource="status")
+    conditions = {"conditions": [{"type": "Ready", "status": "False", "reason": "Test"}]}
+    metadata = {name: obj["metadata"][name] for name in ("name", "namespace") if name in obj["metadata"]}
+    live = await made.client.apply(
+        resource, {"metadata": metadata, "status": conditions}, subresource="status"
+    )
     assert live["status"]["conditions"][0]["reason"] == "Test"
 
 

@@ -178,7 +178,12 @@ AIMED: dict[tuple[str, ...], list[Any]] = {
         {"serving.kserve.io/autoscalerClass": "sometimes"},
         {"stoker.dev/progress-deadline": "soon"},
         {"stoker.dev/progress-deadline": "90"},
+        {"stoker.dev/objective-availability": "99.5", "stoker.dev/objective-ttft-seconds": "0.5"},
+        {"stoker.dev/objective-availability": "100"},
+        {"stoker.dev/objective-ttft-seconds": "0.3"},
+        {"stoker.dev/objective-ttft-percent": "99"},
     ],
+    ("metadata", "labels"): [{"stoker.dev/progress-deadline": "90"}, {"team": "a"}],
     ("metadata", "name"): ["a", "x" * 47, "x" * 48, "x" * 64, "Capital", "9a", "a.b"],
 }
 
