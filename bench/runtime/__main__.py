@@ -66,7 +66,10 @@ async def measure(
     for endpoint in ENDPOINTS:
         for server in started:  # a round that does not count
             await _round(server, endpoint, 32, 16)
+    end = time.monotonic() + arguments.seconds
     for number in range(arguments.rounds):
+        if time.monotonic() > end:
+            break
         for endpoint, by_server in made.items():
             turn = number % len(started)
             for server in [*started[turn:], *started[:turn]]:
@@ -95,8 +98,11 @@ async def _round(
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.runtime", description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="?", choices=["vllm", "front"], default="vllm")
-    parser.add_argument("--real", action="store_true", help="SmolLM2-135M-Instruct in place of the tiny model")
+    parser.add_argument(
+        "--real", action="store_true", help="SmolLM2-135M-Instruct in place of the tiny model"
+    )
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=600, help="begin no round after so long")
     parser.add_argument("--tokens", type=int, default=256, help="of each of the 32 streams")
     parser.add_argument("--singles", type=int, default=10, help="lone requests in each round")
     parser.add_argument("--max-num-seqs", type=int, default=256)

@@ -26,7 +26,7 @@ class Seen:
 
 
 class Stream(asyncio.Protocol):
-    """One request on a connection of its own. `before_text`: chunks before the first with text (a chat's role)."""
+    """One request on a connection of its own. `before_text`: chunks before the first with text (the role)."""
 
     def __init__(self, before_text: int) -> None:
         self.seen = Seen()
@@ -87,12 +87,14 @@ def request(path: str, model: str, text: str, max_tokens: int) -> bytes:
     else:
         body["prompt"] = text
     data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(data)}"
-    return head.encode() + b"\r\n\r\n" + data
+    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
 
 
 async def together(port: int, requests: Sequence[bytes], *, before_text: int = 0) -> tuple[list[Seen], float]:
-    """Asks all at once, each on a connection opened before; what each saw, and the seconds until the last end."""
+    """Asks all at once, each on a connection opened before; what each saw, and the seconds until the last
+    one's end.
+    """
     loop = asyncio.get_running_loop()
     streams = []
     for _ in requests:
