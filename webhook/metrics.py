@@ -1,7 +1,7 @@
 """The webhook's metrics, and the only file here that knows prometheus_client.
 
 stoker_webhook_reviews_total{kind,operation,verdict}     verdict: allowed, warned, refused, unjudged
-stoker_webhook_problems_total{kind,reason}               problems in refusals; one refusal may have many
+stoker_webhook_problems_total{kind,reason,field}         problems in refusals; one refusal may have many
 stoker_webhook_malformed_total{code}                     requests that were no AdmissionReview
 stoker_webhook_review_duration_seconds{kind}             from the first byte read to the answer
 stoker_webhook_certificate_expiry_timestamp_seconds{certificate}   authority, leaf
@@ -22,6 +22,37 @@ from webhook.review import Judgement, Review
 
 # Anything may be asked of an open port: values that are not ours share one label.
 _KINDS = frozenset({"InferenceService", "ServingRuntime", "ClusterServingRuntime"})
+# Which rules refuse is told by the field at fault, cut to one of these: what follows may be a user's word.
+FIELDS = (
+    "metadata",
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "spec",
+    "spec.annotations",
+    "spec.containers",
+    "spec.predictor",
+    "spec.predictor.annotations",
+    "spec.predictor.autoScaling",
+    "spec.predictor.containers",
+    "spec.predictor.deploymentStrategy",
+    "spec.predictor.labels",
+    "spec.predictor.maxReplicas",
+    "spec.predictor.minReplicas",
+    "spec.predictor.model",
+    "spec.predictor.model.args",
+    "spec.predictor.model.env",
+    "spec.predictor.model.image",
+    "spec.predictor.model.modelFormat",
+    "spec.predictor.model.resources",
+    "spec.predictor.model.runtime",
+    "spec.predictor.model.storage",
+    "spec.predictor.model.storageUri",
+    "spec.predictor.volumes",
+    "spec.protocolVersions",
+    "spec.supportedModelFormats",
+    "spec.volumes",
+)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0)
 
 
@@ -35,7 +66,7 @@ class Metrics:
             "stoker_webhook_reviews", "Reviews answered.", ["kind", "operation", "verdict"], registry=registry
         )
         self._problems = Counter(
-            "stoker_webhook_problems", "Problems in refusals.", ["kind", "reason"], registry=registry
+            "stoker_webhook_problems", "Problems in refusals.", ["kind", "reason", "field"], registry=registry
         )
         self._malformed = Counter(
             "stoker_webhook_malformed", "Requests that were no review.", ["code"], registry=registry
@@ -82,7 +113,7 @@ class Metrics:
         self._reviews.labels(kind, review.operation, _verdict(judgement)).inc()
         self._seconds.labels(kind).observe(seconds)
         for problem in judgement.problems:
-            self._problems.labels(kind, problem.reason).inc()
+            self._problems.labels(kind, problem.reason, _field(problem.field)).inc()
 
     def malformed(self, code: int) -> None:
         """One request was refused before there was a review to judge."""
@@ -106,6 +137,16 @@ class Metrics:
 
 def _kind(kind: str) -> str:
     return kind if kind in _KINDS else "other"
+
+
+def _field(path: str) -> str:
+    """The longest of FIELDS that the path is or lies below, `other` where there is none."""
+    steps = path.split(".")
+    for count in range(min(len(steps), 4), 0, -1):
+        found = ".".join([*steps[: count - 1], steps[count - 1].partition("[")[0]])
+        if found in FIELDS:
+            return found
+    return "other"
 
 
 def _verdict(judgement: Judgement) -> str:

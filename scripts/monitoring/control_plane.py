@@ -168,9 +168,9 @@ def _webhook() -> list[Panel]:
         ),
         lines(
             "Problems",
-            "In refusals, per second, by reason.",
+            "In refusals, per second, by the field at fault and why: which rules refuse.",
             "none",
-            Query(_rate("stoker_webhook_problems_total", "reason"), "{{reason}}"),
+            Query(_rate("stoker_webhook_problems_total", "field, reason"), "{{field}}: {{reason}}"),
         ),
         lines(
             "Runtimes",
