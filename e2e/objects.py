@@ -16,6 +16,7 @@ metadata:
   annotations:
     stoker.dev/image-variants: "true"
 spec:
+  annotations: {prometheus.io/scrape: "true", prometheus.io/port: "8080"}
   supportedModelFormats:
     - {name: huggingface, version: "1", autoSelect: true, priority: 1}
   protocolVersions: [v2, v1]

@@ -32,7 +32,7 @@ def _link(link: Path, to: Path) -> None:
 
 
 def remove(api: Api, kubectl: Kubectl, source: Path) -> None:
-    """Delete it where it is."""
+    """Delete it where it is; returns when it is gone, so that it can be asked for again."""
     if api.get(f"/api/v1/namespaces/{objects.NAMESPACE}") is not None:
         manifest = objects.manifest(source)
-        kubectl.run("delete", "--ignore-not-found", "--wait=false", "--filename=-", text=manifest)
+        kubectl.run("delete", "--ignore-not-found", "--timeout=60s", "--filename=-", text=manifest)
