@@ -5,8 +5,8 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from scripts.monitoring.panels import Panel, Query, lines, number, page
+from scripts.monitoring.promql import RATE, percentiles, rate
 
-_RATE = "[$__rate_interval]"
 _OURS = 'job=~"stoker-(controller|webhook|gateway)"'
 # Other operators in the cluster export the same names.
 _LOOP = 'job="stoker-controller"'
@@ -62,13 +62,13 @@ def _controller() -> list[Panel]:
             "Reconciles",
             "Per second, by how they ended.",
             "none",
-            Query(_rate("controller_runtime_reconcile_total", "result", _LOOP), "{{result}}"),
+            Query(rate("controller_runtime_reconcile_total", "result", _LOOP), "{{result}}"),
         ),
         lines(
             "Seconds per reconcile",
             "A reconcile reads from memory and writes what differs.",
             "s",
-            *_percentiles("controller_runtime_reconcile_time_seconds", _LOOP),
+            *percentiles("controller_runtime_reconcile_time_seconds", _LOOP),
         ),
         lines(
             "Queue",
@@ -84,20 +84,20 @@ def _controller() -> list[Panel]:
             "Keys",
             "Per second: added to the queue, and of these added again after a failure.",
             "none",
-            Query(_rate("workqueue_adds_total", "controller", _LOOP), "added, {{controller}}"),
-            Query(_rate("workqueue_retries_total", "controller", _LOOP), "again, {{controller}}"),
+            Query(rate("workqueue_adds_total", "controller", _LOOP), "added, {{controller}}"),
+            Query(rate("workqueue_retries_total", "controller", _LOOP), "again, {{controller}}"),
         ),
         lines(
             "Wait in the queue",
             "Of a key, until a worker takes it.",
             "s",
-            *_percentiles("workqueue_queue_duration_seconds", _LOOP),
+            *percentiles("workqueue_queue_duration_seconds", _LOOP),
         ),
         lines(
             "Work on a key",
             "From a worker's taking it until it is done.",
             "s",
-            *_percentiles("workqueue_work_duration_seconds", _LOOP),
+            *percentiles("workqueue_work_duration_seconds", _LOOP),
         ),
         lines(
             "Work under way",
@@ -122,13 +122,13 @@ def _services() -> list[Panel]:
             "Time to ready",
             "From an InferenceService's creation until it was first ready.",
             "s",
-            *_percentiles("stoker_inferenceservice_time_to_ready_seconds", window="[1h]"),
+            *percentiles("stoker_inferenceservice_time_to_ready_seconds", window="[1h]"),
         ),
         lines(
             "Seconds per rollout",
             "From a change of a spec until its revision was rolled out, or held as a canary.",
             "s",
-            *_percentiles("stoker_inferenceservice_rollout_seconds", window="[1h]"),
+            *percentiles("stoker_inferenceservice_rollout_seconds", window="[1h]"),
         ),
         lines(
             "Rollouts",
@@ -146,7 +146,7 @@ def _services() -> list[Panel]:
             "State documents",
             "Asked of pods, per second, by what came of it.",
             "none",
-            Query(_rate("stoker_controller_state_polls_total", "result"), "{{result}}"),
+            Query(rate("stoker_controller_state_polls_total", "result"), "{{result}}"),
             width=24,
         ),
     ]
@@ -158,19 +158,19 @@ def _webhook() -> list[Panel]:
             "Reviews",
             "Per second, by verdict. Unjudged: a rule of ours failed.",
             "none",
-            Query(_rate("stoker_webhook_reviews_total", "verdict"), "{{verdict}}"),
+            Query(rate("stoker_webhook_reviews_total", "verdict"), "{{verdict}}"),
         ),
         lines(
             "Seconds per review",
             "The API server waits for it with every change of an object.",
             "s",
-            *_percentiles("stoker_webhook_review_duration_seconds"),
+            *percentiles("stoker_webhook_review_duration_seconds"),
         ),
         lines(
             "Problems",
             "In refusals, per second, by the field at fault and why: which rules refuse.",
             "none",
-            Query(_rate("stoker_webhook_problems_total", "field, reason"), "{{field}}: {{reason}}"),
+            Query(rate("stoker_webhook_problems_total", "field, reason"), "{{field}}: {{reason}}"),
         ),
         lines(
             "Runtimes",
@@ -182,7 +182,7 @@ def _webhook() -> list[Panel]:
 
 
 def _gateway() -> list[Panel]:
-    answers = _rate("envoy_stoker_requests", "status, flags")
+    answers = rate("envoy_stoker_requests", "status, flags")
     return [
         lines(
             "Answers",
@@ -200,26 +200,26 @@ def _gateway() -> list[Panel]:
             "Pushes",
             "Sent per second, by type of resource, and those refused.",
             "none",
-            Query(_rate("stoker_gateway_pushes_total", "type"), "{{type}}"),
-            Query(_rate("stoker_gateway_refused_pushes_total", "type"), "refused, {{type}}"),
+            Query(rate("stoker_gateway_pushes_total", "type"), "{{type}}"),
+            Query(rate("stoker_gateway_refused_pushes_total", "type"), "refused, {{type}}"),
         ),
         lines(
             "Seconds per push",
             "From a new configuration until an Envoy had accepted all of it.",
             "s",
-            *_percentiles("stoker_gateway_push_seconds"),
+            *percentiles("stoker_gateway_push_seconds"),
         ),
         lines(
             "Seconds to build",
             "To compute and encode a configuration.",
             "s",
-            *_percentiles("stoker_gateway_snapshot_build_seconds"),
+            *percentiles("stoker_gateway_snapshot_build_seconds"),
         ),
         lines(
             "Errors",
             "Configurations that could not be made, per second.",
             "none",
-            Query(_rate("stoker_gateway_snapshot_errors_total", "pod"), "{{pod}}"),
+            Query(rate("stoker_gateway_snapshot_errors_total", "pod"), "{{pod}}"),
         ),
         lines(
             "Resources",
@@ -232,9 +232,9 @@ def _gateway() -> list[Panel]:
 
 
 def _processes() -> list[Panel]:
-    lag = f"rate(stoker_event_loop_lag_seconds_bucket{{{_OURS}}}{_RATE})"
+    lag = f"rate(stoker_event_loop_lag_seconds_bucket{{{_OURS}}}{RATE})"
     memory = f"process_resident_memory_bytes{{{_OURS}}}"
-    cpu = f"rate(process_cpu_seconds_total{{{_OURS}}}{_RATE})"
+    cpu = f"rate(process_cpu_seconds_total{{{_OURS}}}{RATE})"
     each = "{{job}}, {{pod}}"
     return [
         lines(
@@ -246,16 +246,4 @@ def _processes() -> list[Panel]:
         ),
         lines("Memory", "Resident, by pod.", "bytes", Query(f"max by (job, pod) ({memory})", each), width=8),
         lines("CPU", "Cores, by pod.", "none", Query(f"max by (job, pod) ({cpu})", each), width=8),
-    ]
-
-
-def _rate(counter: str, label: str, selection: str = "") -> str:
-    return f"sum by ({label}) (rate({counter}{{{selection}}}{_RATE}))"
-
-
-def _percentiles(histogram: str, selection: str = "", window: str = _RATE) -> list[Query]:
-    rate = f"rate({histogram}_bucket{{{selection}}}{window})"
-    return [
-        Query(f"histogram_quantile({share}, sum by (le) ({rate}))", f"p{round(share * 100)}")
-        for share in (0.5, 0.95, 0.99)
     ]

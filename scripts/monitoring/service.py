@@ -5,16 +5,12 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from scripts.monitoring.panels import NAMESPACE, Panel, Query, Variable, heat, lines, page
+from scripts.monitoring.promql import RATE, percentiles, rate
+from scripts.monitoring.service_pods import HTTP, IN, NAMED, SERVICE, cold_start, pods, revisions
 
-_IN = 'namespace=~"$namespace"'
-_NAMED = f'{_IN},name=~"$service"'
-_SERVICE = f'{_NAMED},revision=~"$revision"'
-_HTTP = "stoker_runtime_http_requests_total"
 _FIRST = "stoker_runtime_time_to_first_token_seconds"
 _BETWEEN = "vllm:inter_token_latency_seconds"
 _WHOLE = "vllm:e2e_request_latency_seconds"
-_RATE = "[$__rate_interval]"
-_START = 'phase!~"Ready|Draining|Failed"'
 
 
 def service() -> Dashboard:
@@ -25,29 +21,29 @@ def service() -> Dashboard:
         "service",
         "InferenceService",
         "One of them; several are added up.",
-        f"{info}{{{_IN}}}",
+        f"{info}{{{IN}}}",
         "name",
         several=False,
     )
     words = "One, to judge it alone; lines show each."
-    revision = Variable("revision", "Revision", words, f"{info}{{{_NAMED}}}", "revision")
+    revision = Variable("revision", "Revision", words, f"{info}{{{NAMED}}}", "revision")
     rows = [
         ("What clients feel", _felt()),
         ("Spread", _spread()),
         ("Work", _work()),
-        ("Revisions", _revisions()),
-        ("Cold start", _cold_start()),
-        ("Pods", _pods()),
+        ("Revisions", revisions()),
+        ("Cold start", cold_start()),
+        ("Pods", pods()),
     ]
     return page("stoker-service", "Stoker / Service", tells, [NAMESPACE, chosen, revision], rows)
 
 
 def _felt() -> list[Panel]:
     in_time, asked = (
-        f"sum_over_time(stoker:inferenceservice_{each}:rate5m{{{_NAMED}}}[1h])"
+        f"sum_over_time(stoker:inferenceservice_{each}:rate5m{{{NAMED}}}[1h])"
         for each in ("first_tokens_in_time", "first_tokens")
     )
-    objective = f"max by (namespace, name, le) (stoker_inferenceservice_objective{{{_NAMED}}})"
+    objective = f"max by (namespace, name, le) (stoker_inferenceservice_objective{{{NAMED}}})"
     return [
         _percentiles("Time to first token", "From a request's head to the first written token.", _FIRST),
         _percentiles("Between tokens", "Time from one token of a sequence to its next.", _BETWEEN),
@@ -56,7 +52,7 @@ def _felt() -> list[Panel]:
             "Answers by status",
             "Per second. 499: the client left before the end. 503: refused, see below.",
             "reqps",
-            Query(f"sum by (status) (rate({_HTTP}{{{_SERVICE}}}{_RATE}))", "{{status}}"),
+            Query(f"sum by (status) (rate({HTTP}{{{SERVICE}}}{RATE}))", "{{status}}"),
             width=8,
         ),
         lines(
@@ -80,15 +76,15 @@ def _felt() -> list[Panel]:
 def _spread() -> list[Panel]:
     first = "From a request's head to the first written token."
     return [
-        heat("Time to first token", first, "s", _FIRST, _SERVICE),
-        heat("Between tokens", "The pace at which text appears.", "s", _BETWEEN, _SERVICE),
-        heat("Whole sequences", "In the engine, from first to last.", "s", _WHOLE, _SERVICE),
+        heat("Time to first token", first, "s", _FIRST, SERVICE),
+        heat("Between tokens", "The pace at which text appears.", "s", _BETWEEN, SERVICE),
+        heat("Whole sequences", "In the engine, from first to last.", "s", _WHOLE, SERVICE),
     ]
 
 
 def _work() -> list[Panel]:
-    read, made = (_rate(f"vllm:{each}_tokens_total", "revision") for each in ("prompt", "generation"))
-    running, waiting = (f"vllm:num_requests_{each}{{{_SERVICE}}}" for each in ("running", "waiting"))
+    read, made = (rate(f"vllm:{each}_tokens_total", "revision", SERVICE) for each in ("prompt", "generation"))
+    running, waiting = (f"vllm:num_requests_{each}{{{SERVICE}}}" for each in ("running", "waiting"))
     return [
         lines(
             "Tokens",
@@ -113,19 +109,19 @@ def _work() -> list[Panel]:
             "Refused",
             "Requests per second that were refused before the engine, by reason.",
             "reqps",
-            Query(_rate("stoker_runtime_refused_requests_total", "reason"), "{{reason}}"),
+            Query(rate("stoker_runtime_refused_requests_total", "reason", SERVICE), "{{reason}}"),
         ),
         lines(
             "KV cache",
             "Share in use, by pod; full means preemptions. vLLM only.",
             "percentunit",
-            Query(f"max by (pod) (vllm:kv_cache_usage_perc{{{_SERVICE}}})", "{{pod}}"),
+            Query(f"max by (pod) (vllm:kv_cache_usage_perc{{{SERVICE}}})", "{{pod}}"),
         ),
         lines(
             "Preemptions",
             "Sequences per second that are computed again. vLLM only.",
             "none",
-            Query(_rate("vllm:num_preemptions_total", "pod"), "{{pod}}"),
+            Query(rate("vllm:num_preemptions_total", "pod", SERVICE), "{{pod}}"),
         ),
         lines(
             "Prefix cache",
@@ -137,128 +133,25 @@ def _work() -> list[Panel]:
             "Ends of sequences",
             "Per second: the model's end, the length asked for, or the client left.",
             "none",
-            Query(_rate("vllm:request_success_total", "finished_reason"), "{{finished_reason}}"),
+            Query(rate("vllm:request_success_total", "finished_reason", SERVICE), "{{finished_reason}}"),
         ),
         lines(
             "Clients that left",
             "Per second, before the end of their answer.",
             "reqps",
-            Query(_rate("stoker_runtime_client_disconnects_total", "route"), "{{route}}"),
-        ),
-    ]
-
-
-def _revisions() -> list[Panel]:
-    traffic = f"stoker_inferenceservice_traffic_percent{{{_NAMED}}}"
-    began = f"stoker_inferenceservice_rollout_began_timestamp_seconds{{{_NAMED}}}"
-    return [
-        lines(
-            "Traffic split",
-            "Percent of the requests that each revision is to get.",
-            "percent",
-            Query(f"max by (revision) ({traffic})", "{{revision}}"),
-            width=8,
-        ),
-        lines(
-            "Requests",
-            "Per second, that each revision answered.",
-            "reqps",
-            Query(_rate(_HTTP, "revision"), "{{revision}}"),
-            width=8,
-        ),
-        lines(
-            "Rollout under way",
-            "For how long a new revision has been replacing an older one; 0 where none does.",
-            "s",
-            Query(f"time() - min by (name) ({began}) or 0 * max by (name) ({traffic})", "{{name}}"),
-            width=8,
-        ),
-    ]
-
-
-def _cold_start() -> list[Panel]:
-    measured = f"stoker_inferenceservice_cold_start_seconds{{{_NAMED}}}"
-    return [
-        lines(
-            "First pod of the latest revision",
-            "Where its start spent its time: a node, the image, the model, loading, the first answer.",
-            "s",
-            Query(f"max by (phase) ({measured})", "{{phase}}"),
-        ),
-        lines(
-            "Seconds per phase of the server's start",
-            "By pod, the phase that lasts included: a line that rises is a start under way.",
-            "s",
-            Query(
-                f"max by (pod, phase) (stoker_runtime_phase_seconds{{{_SERVICE},{_START}}})",
-                "{{phase}}, {{pod}}",
-            ),
-        ),
-        lines(
-            "Pods by phase",
-            "How many are in which phase.",
-            "none",
-            Query(
-                f"sum by (revision, phase) (stoker_runtime_phase{{{_SERVICE}}}) > 0",
-                "{{phase}}, {{revision}}",
-            ),
-        ),
-        lines(
-            "Ends of pods",
-            "How many serve, still serve before their end, or only finish what they began.",
-            "none",
-            Query(f"sum by (state) (stoker_runtime_drain_state{{{_SERVICE}}})", "{{state}}"),
-        ),
-    ]
-
-
-def _pods() -> list[Panel]:
-    lag = f"rate(stoker_runtime_event_loop_lag_seconds_bucket{{{_SERVICE}}}{_RATE})"
-    return [
-        lines(
-            "Event loop lag, p99",
-            "How late the server's loop is: every stream of the pod waits that long.",
-            "s",
-            Query(f"histogram_quantile(0.99, sum by (pod, le) ({lag}))", "{{pod}}"),
-            width=8,
-        ),
-        lines(
-            "Memory",
-            "Resident, of the server's process.",
-            "bytes",
-            Query(f"max by (pod) (process_resident_memory_bytes{{{_SERVICE}}})", "{{pod}}"),
-            width=8,
-        ),
-        lines(
-            "CPU",
-            "Cores, of the server's process.",
-            "none",
-            Query(_rate("process_cpu_seconds_total", "pod"), "{{pod}}"),
-            width=8,
+            Query(rate("stoker_runtime_client_disconnects_total", "route", SERVICE), "{{route}}"),
         ),
     ]
 
 
 def _percentiles(title: str, tells: str, histogram: str) -> Panel:
-    queries = [
-        Query(_quantile(share, histogram), f"p{round(share * 100)}, {{{{revision}}}}")
-        for share in (0.5, 0.95, 0.99)
-    ]
+    queries = percentiles(histogram, SERVICE, by="revision")
     return lines(title, f"{tells} By revision.", "s", *queries, width=8)
-
-
-def _quantile(share: float, histogram: str) -> str:
-    rate = f"rate({histogram}_bucket{{{_SERVICE}}}{_RATE})"
-    return f"histogram_quantile({share}, sum by (revision, le) ({rate}))"
-
-
-def _rate(counter: str, label: str) -> str:
-    return f"sum by ({label}) (rate({counter}{{{_SERVICE}}}{_RATE}))"
 
 
 def _share_of_errors() -> str:
     def rate(more: str) -> str:
-        return f'sum by (revision) (rate({_HTTP}{{{_SERVICE},route!="unknown"{more}}}{_RATE}))'
+        return f'sum by (revision) (rate({HTTP}{{{SERVICE},route!="unknown"{more}}}{RATE}))'
 
     failed = ',status=~"5.."'
     return f"({rate(failed)} or 0 * {rate('')}) / {rate('')}"
@@ -266,4 +159,4 @@ def _share_of_errors() -> str:
 
 def _prefix_hits() -> str:
     hits, queries = (f"vllm:prefix_cache_{each}_total" for each in ("hits", "queries"))
-    return f"{_rate(hits, 'revision')} / {_rate(queries, 'revision')}"
+    return f"{rate(hits, 'revision', SERVICE)} / {rate(queries, 'revision', SERVICE)}"

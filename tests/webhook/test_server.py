@@ -70,7 +70,8 @@ async def test_reviews_are_answered_and_counted() -> None:
     reviews = 'stoker_webhook_reviews_total{kind="InferenceService",operation="CREATE",verdict='
     assert reviews + '"allowed"} 1.0' in text
     assert reviews + '"refused"} 1.0' in text
-    assert 'stoker_webhook_problems_total{field="spec.predictor.model.resources",kind="InferenceService",reason="FieldValueInvalid"}' in text
+    where = 'field="spec.predictor.model.resources",kind="InferenceService"'
+    assert f'stoker_webhook_problems_total{{{where},reason="FieldValueInvalid"}}' in text
     assert 'stoker_webhook_malformed_total{code="400"} 1.0' in text
     assert 'stoker_webhook_review_duration_seconds_count{kind="InferenceService"} 2.0' in text
 
