@@ -11,6 +11,7 @@ from stoker.local.failures import LocalError
 from stoker.local.full_node import STOKER
 from stoker.local.installation import NAMESPACE
 from stoker.local.progress import Progress
+from stoker.local.prometheus import objects
 
 
 def names(config: ClusterConfig) -> list[str]:
@@ -30,14 +31,18 @@ def show(config: ClusterConfig, component: str, *, follow: bool, lines: int) -> 
     raise LocalError(f"There is no log of a component called {component}.", f"Known are: {known}.")
 
 
-def _pods(config: ClusterConfig) -> tuple[str, ...]:
+def _pods(config: ClusterConfig) -> dict[str, str]:
+    """Deployments by name, with their namespaces."""
     known = record.load(config.home)
-    return (*STOKER, "coredns") if known and known.mode == "node" else ()
+    if known is None or known.mode != "node":
+        return {}
+    asked_for = {objects.NAME: objects.NAMESPACE} if known.prometheus else {}
+    return dict.fromkeys(STOKER, NAMESPACE) | {"coredns": "kube-system"} | asked_for
 
 
 def _of_pods(config: ClusterConfig, name: str, follow: bool, lines: int) -> list[str]:
     kubectl = cluster.kubectl_of(config, Progress())
-    namespace = "kube-system" if name == "coredns" else NAMESPACE
+    namespace = _pods(config)[name]
     # Envoy's lines come with the gateway's, marked by container.
     flags = ["--all-containers", f"--tail={lines}", *(["--follow"] if follow else [])]
     return kubectl.command("logs", f"--namespace={namespace}", f"deployment/{name}", *flags)

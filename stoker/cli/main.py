@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shlex
 import signal
@@ -25,30 +26,23 @@ from stoker.local.progress import Progress
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 _INTERRUPTED = 130
+_NEEDING_SERVING = ("doctor", "explain", "run", "top", "validate")
 
 
 class _Commands(click.Group):
     """Says failures as problem, details and what to do next, without a traceback.
 
-    `explain`, `run` and `validate` are loaded when they are named: they alone need stoker.serving.
+    Those of _NEEDING_SERVING are loaded when they are named: they alone need stoker.serving.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "explain", "run", "validate"])
+        return sorted([*super().list_commands(ctx), *_NEEDING_SERVING])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "explain":
-            from stoker.cli.explain import explain_command  # noqa: PLC0415
-
-            return explain_command
-        if cmd_name == "run":
-            from stoker.cli.run import run_command  # noqa: PLC0415
-
-            return run_command
-        if cmd_name == "validate":
-            from stoker.cli.validate import validate_command  # noqa: PLC0415
-
-            return validate_command
+        if cmd_name in _NEEDING_SERVING:
+            module = importlib.import_module(f"stoker.cli.{cmd_name}")
+            command: click.Command = getattr(module, f"{cmd_name}_command")
+            return command
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:

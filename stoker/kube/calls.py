@@ -37,6 +37,7 @@ class Request:
     body: Object | None = None
     content_type: str = JSON
     idempotent: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Transport(Protocol):
@@ -73,6 +74,19 @@ class Calls:
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
+
+    async def page(self, request: Request, seconds: float) -> tuple[int, bytes]:
+        """Status and body of one try, whatever they are: a page behind the API server may answer anything."""
+        limit = aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, _CONNECT_SECONDS))
+        if self._before_write is not None and request.method != "GET":
+            self._before_write()
+        try:
+            async with await self._transport.send(request, limit) as reply:
+                return reply.status, await reply.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ConnectionFailed(
+                f"{request.method} {request.path}: {str(error) or type(error).__name__}"
+            ) from error
 
     async def _pause_before_retry(self, request: Request, error: ApiError, attempt: int) -> float | None:
         """Seconds until the request may be sent again; None where it may not."""

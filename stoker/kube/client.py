@@ -85,7 +85,11 @@ class _KubernetesTransport:
             request.path,
             request.method,
             query_params=list(request.query.items()),
-            header_params={"Accept": "application/json", "Content-Type": request.content_type},
+            header_params={
+                "Accept": "application/json",
+                "Content-Type": request.content_type,
+                **request.headers,
+            },
             body=request.body,
             auth_settings=["BearerToken"],
             _preload_content=False,

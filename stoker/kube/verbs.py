@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -140,6 +140,32 @@ class Client:
             if error.is_not_found:
                 return True
             raise
+
+    async def through(
+        self,
+        resource: Resource,
+        key: Key,
+        path: str,
+        *,
+        port: str,
+        scheme: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        seconds: float = 5.0,
+    ) -> tuple[int, bytes]:
+        """A page of a pod or Service, through the API server's proxy: status and body, whosever they are.
+
+        `port`: a number, or a name of the Service's. With `body` it is a POST. Raises ApiError where the
+        API server itself refused or did not reach it, ConnectionFailed.
+        """
+        target = ":".join([*([scheme] if scheme else []), key.name, port])
+        place = f"{resource.path(key.namespace, target, 'proxy')}/{path.lstrip('/')}"
+        method = "GET" if body is None else "POST"
+        request = Request(method, place, body=body, headers={"Accept": "*/*", **(headers or {})})
+        status, content = await self._calls.page(request, seconds)
+        if status >= 400 and b'"kind":"Status"' in content.replace(b'": "', b'":"'):
+            raise ApiError.from_reply(status, content, None, None)
+        return status, content
 
     async def watch(
         self,

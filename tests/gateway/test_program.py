@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -164,3 +165,18 @@ async def test_settings_that_are_wrong_end_it_with_the_reason(tmp_path: Path) ->
     async with _program(tmp_path / "none", tmp_path, f"--settings-file={settings}") as program:
         assert await asyncio.wait_for(program.wait(), PATIENCE) == 2
     assert "domian" in (tmp_path / "gateway.log").read_text()
+
+
+def test_sigterm_is_heard_before_the_long_imports() -> None:
+    """Process 1 of a container ignores it else, and the pod waits for its whole grace period."""
+    watch = """
+import signal, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "gateway.program":
+            signal.raise_signal(signal.SIGTERM)
+sys.meta_path.insert(0, Watch())
+import gateway.__main__
+"""
+    done = subprocess.run([sys.executable, "-c", watch], timeout=30, check=False)
+    assert done.returncode == 128 + signal.SIGTERM, "ended by its own hand, not by the kernel's (-15)"

@@ -1,0 +1,1 @@
+"""`stoker top`: what pods serve right now, from their own metrics."""
