@@ -42,7 +42,9 @@ class Seen:
 
     def __str__(self) -> str:
         firsts = [times[0] - self.began for times in self.times if times]
-        gaps = sorted(self.gaps()) or [0.0]
+        gaps = sorted(self.gaps())
+        if not gaps:
+            return f"{self.rate:8.1f} tokens/s"
         return (
             f"{self.rate:8.1f} tokens/s; first token p50 {statistics.median(firsts):.2f} s, last "
             f"{max(firsts):.2f} s; between tokens p50 {statistics.median(gaps) * 1000:.0f} ms, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,23 @@ async def test_failures_say_what_to_change(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(Failure) as unknown:
         await TransformersEngine(ModelFiles(tmp_path, tmp_path)).start(Silent())
     assert unknown.value.reason is Reason.MODEL_UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model_type": "t5"}, "decoders only"),
+        ({"model_type": "bart"}, "decoders only"),
+        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "--task=text_embedding"),
+    ],
+)
+async def test_models_that_write_no_text_are_refused(
+    config: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(Failure, match=words) as failure:
+        await TransformersEngine(ModelFiles(tmp_path, tmp_path)).start(Silent())
+    assert failure.value.reason is Reason.MODEL_UNSUPPORTED
 
 
 async def test_auto_falls_back_where_vllm_is_not_installed(

@@ -57,6 +57,7 @@ def load(
     options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(files.path, **options)
+        _check_kind(config)
         length = _model_length(config, max_model_len)
         tokenizer = AutoTokenizer.from_pretrained(files.tokenizer, **options)
         model = AutoModelForCausalLM.from_pretrained(
@@ -86,6 +87,20 @@ def load(
         ends=_ends(model.generation_config, tokenizer),
         default_sampling=_default_sampling(files.path),
     )
+
+
+def _check_kind(config: Any) -> None:
+    """The library loads some models as what they are not, and they answer nonsense."""
+    if config.is_encoder_decoder:
+        raise Failure(
+            Reason.MODEL_UNSUPPORTED,
+            f"{config.model_type} is an encoder with a decoder; this server serves decoders only",
+        )
+    if any(name.endswith("ForMaskedLM") for name in config.architectures or ()):
+        raise Failure(
+            Reason.MODEL_UNSUPPORTED,
+            f"{config.model_type} fills gaps and writes no text; for embeddings use --task=text_embedding",
+        )
 
 
 def _model_length(config: Any, asked: int | None) -> int:
