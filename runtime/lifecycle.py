@@ -17,6 +17,7 @@ from runtime.flags.parse import bad_flags
 from runtime.flags.settings import Settings
 from runtime.hub import cache as hub_cache
 from runtime.hub.download import locate_tokenizer
+from runtime.openai.problem import ApiProblem
 from runtime.server.service import Service
 from runtime.state import Backend, BackendName, BackendReason, Phase, Progress, State
 from runtime.storage.files import Choice
@@ -155,12 +156,22 @@ class Lifecycle:
 
     async def _warm(self, engine: Engine) -> None:
         """One real inference through the path that requests take: a token, or an embedding."""
+        await self._try_template()
         prompt = self._service.facts.tokenizer.encode("Hello")
         if self._service.facts.embeds:
             await cast(Embedder, engine).embed("warm-up", [prompt])
             return
         sampling = Sampling(max_tokens=2, temperature=0.0)
         await engine.push("warm-up", prompt, sampling, lambda delta: delta.finish_reason is not None)
+
+    async def _try_template(self) -> None:
+        """Starts what renders chats, and tells of a template that cannot render the plainest one."""
+        if self._service.facts.embeds or self._service.facts.tokenizer.chat is None:
+            return
+        try:
+            await self._service.tokenizing.chat([{"role": "user", "content": "Hello"}])
+        except ApiProblem as problem:
+            log.warning("chats are refused", message=problem.message)
 
     async def _watch(self, engine: Engine) -> None:
         watchdog = self._service.watchdog

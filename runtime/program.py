@@ -34,8 +34,8 @@ log = structlog.get_logger()
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serves until told to stop. Exit codes: 0 drained, 1 did not start, 2 bad flags, 3 the engine ended while
-    it served, 143 cut short by a second signal.
+    """Serves until told to stop. Exit codes: 0 drained, 1 did not start, 2 bad flags, 3 the engine ended
+    once it served, 143 cut short by a second signal.
     """
     if any(argument in ("-h", "--help") for argument in arguments):
         print(_usage())  # noqa: T201 - a command's answer

@@ -45,6 +45,8 @@ BOUNDS: tuple[Flag, ...] = (
     Flag("max_output_tokens", COUNT, "Most tokens of one answer. Default: what the context leaves."),
     Flag("max_characters_per_token", COUNT, "Text longer than this x max_model_len is not tokenised.", 8),
     Flag("tokenize_seconds", SECONDS, "How long a prompt may take to become tokens.", 5.0),
+    Flag("template_seconds", SECONDS, "Processor time that a chat template may take for one chat.", 1.0),
+    Flag("max_template_characters", SIZE, "Longest text that a chat template may make.", 4 * MIB),
     # What is worked on.
     Flag("max_concurrent_sequences", COUNT, "Sequences running or queued; more are answered 429.", 256),
     Flag(
@@ -104,6 +106,8 @@ class Bounds:
     max_output_tokens: int | None
     max_characters_per_token: int
     tokenize_seconds: float
+    template_seconds: float
+    max_template_characters: int
     max_concurrent_sequences: int
     max_waiting_tokens: int
     queue_seconds: float

@@ -64,4 +64,5 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
     yield
     for task in beside:
         task.cancel()
+    await service.close()
     await asyncio.to_thread(service.tracing.shut_down)

@@ -67,11 +67,16 @@ class Service:
             tool_form=form_of(template) if parser == "auto" else parser,
             structured=facts.structured,
         )
-        self._tokenizing = Tokenizing(facts.tokenizer, bounds.tokenize_seconds)
+        self._tokenizing = Tokenizing(facts.tokenizer, bounds)
         if engine.own_metrics:
             self.metrics.engine_registers()
         else:
             self._meter = self.metrics.measure_engine(self.settings.model_name, engine.load)
+
+    async def close(self) -> None:
+        """Ends what runs beside the engine."""
+        if self._tokenizing is not None:
+            await self._tokenizing.close()
 
     @property
     def engine(self) -> Engine:

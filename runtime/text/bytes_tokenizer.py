@@ -19,6 +19,12 @@ class BytesTokenizer:
     template = "{{ tools }}<tool_call>"
     """Nothing is rendered with it: it says that tools are taken, in the Hermes form."""
 
+    chat = None
+
+    def encode_rendered(self, text: str) -> list[int]:
+        """Nothing is rendered."""
+        raise NotImplementedError
+
     def encode(self, text: str) -> list[int]:
         """BEGIN and the text's bytes."""
         return [BEGIN, *text.encode()]

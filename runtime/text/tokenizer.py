@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from runtime.text.templates.renderer import ChatTemplate, PromptError
+
 Message = Mapping[str, Any]
 """One chat message: `role`, `content` and perhaps `name`; with tools also `tool_calls` (their arguments as
 objects) and `tool_call_id`."""
@@ -12,10 +14,6 @@ objects) and `tool_call_id`."""
 
 Tool = Mapping[str, Any]
 """One of OpenAI's tools: `type` and `function`."""
-
-
-class PromptError(ValueError):
-    """A prompt that cannot be made into tokens; the message is for the client."""
 
 
 class TextStream(Protocol):
@@ -40,10 +38,15 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]:
         """A completion's prompt: with the tokenizer's special tokens."""
 
-    def encode_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
-        """A chat's prompt: the template with its generation prompt, without further special tokens.
+    chat: ChatTemplate | None
+    """What makes a chat's text; None where `encode_chat` knows a way of its own, or that there is none."""
 
-        Raises PromptError where there is no template or it refuses the messages.
+    def encode_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
+        """A chat's prompt, where `chat` is None. Raises PromptError."""
+
+    def encode_rendered(self, text: str) -> list[int]:
+        """A chat's prompt from the text that `chat` made: without further special tokens, as the template
+        writes the beginning-of-text token where the model wants one.
         """
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -56,7 +59,6 @@ class Tokenizer(Protocol):
         """A new answer's text."""
 
 
-_LONGEST_RENDERED = 4 << 20
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 _LONGEST_INCOMPLETE = 3  # bytes of a character of which one is missing
 _LONGEST_WINDOW = 256  # tokens; a model that says nothing but broken characters is taken at its word
@@ -67,9 +69,9 @@ class HubTokenizer:
 
     def __init__(self, tokenizer: Any, *, vocab_size: int, chat_template: str | None = None) -> None:
         self._tokenizer = tokenizer
-        self._given_template = chat_template
         self.vocab_size = vocab_size
-        self.template = chat_template or _own_template(tokenizer)
+        self.chat = _chat_template(tokenizer, chat_template)
+        self.template = None if self.chat is None else self.chat.with_tools
 
     @property
     def inner(self) -> Any:
@@ -81,21 +83,17 @@ class HubTokenizer:
         return list(self._tokenizer(text, add_special_tokens=True, return_attention_mask=False)["input_ids"])
 
     def encode_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
-        """A chat's prompt. The template writes the beginning-of-text token where the model wants one, so the
-        tokenizer must not add a second.
-        """
+        """A chat's prompt in the way of a tokenizer that has one without templates, as Mistral's has."""
         try:
-            text = self._tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
-                tools=[dict(tool) for tool in tools] or None,
-                chat_template=self._given_template,
-                tokenize=False,
-                add_generation_prompt=True,
+            made = self._tokenizer.apply_chat_template(
+                [dict(message) for message in messages], tools=[dict(tool) for tool in tools] or None
             )
         except Exception as error:
             raise PromptError(_template_problem(error)) from error
-        if len(text) > _LONGEST_RENDERED:
-            raise PromptError(f"the model's chat template makes {len(text)} characters of these messages")
+        return list(made["input_ids"] if isinstance(made, Mapping) else made)
+
+    def encode_rendered(self, text: str) -> list[int]:
+        """A chat's prompt from the text that the template made."""
         return list(self._tokenizer(text, add_special_tokens=False, return_attention_mask=False)["input_ids"])
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -154,12 +152,18 @@ class HubTextStream:
             del self._ids[self._context :]
 
 
-def _own_template(tokenizer: Any) -> str | None:
-    """The template that the library would take; a model may have several, one of them for tools."""
-    own = getattr(tokenizer, "chat_template", None)
-    if isinstance(own, dict):
-        return own.get("tool_use") or own.get("default")
-    return own or None
+def _chat_template(tokenizer: Any, given: str | None) -> ChatTemplate | None:
+    """The template that was given, else the model's; a model may have several, one of them for tools."""
+    own = given or getattr(tokenizer, "chat_template", None)
+    if isinstance(own, Mapping):
+        own = {name: text for name, text in own.items() if isinstance(text, str)}
+        plain = own.get("default") or own.get("tool_use")
+        with_tools = own.get("tool_use") or plain
+    else:
+        plain = with_tools = own
+    if not isinstance(plain, str) or not isinstance(with_tools, str):
+        return None
+    return ChatTemplate(plain, with_tools, getattr(tokenizer, "special_tokens_map", {}))
 
 
 def _template_problem(error: Exception) -> str:
@@ -168,6 +172,4 @@ def _template_problem(error: Exception) -> str:
         return (
             "this model has no chat template: use the completions endpoint, or start it with --chat_template"
         )
-    if type(error).__name__ == "TemplateError":  # raise_exception() in the template, written for users
-        return f"the model's chat template refuses these messages: {text[:200]}"
-    return "the model's chat template cannot render these messages"
+    return "the model's tokenizer cannot render these messages"

@@ -7,9 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.text.bytes_tokenizer import END, BytesTokenizer
-from runtime.text.tokenizer import HubTokenizer, PromptError, Tokenizer
+from runtime.text.templates.renderer import PromptError
+from runtime.text.tokenizer import HubTokenizer, Tokenizer
 
 from .tiny import llama3_style_tokenizer
+
+HI = [{"role": "user", "content": "Hi"}]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,9 @@ def test_a_completion_has_one_beginning_of_text(llama3: HubTokenizer) -> None:
 
 
 def test_a_chat_has_one_beginning_of_text_too(llama3: HubTokenizer) -> None:
-    ids = llama3.encode_chat([{"role": "user", "content": "Hi"}])
+    text = str(llama3.inner.apply_chat_template(HI, tokenize=False, add_generation_prompt=True))
+    assert text.startswith("<|begin|>")
+    ids = llama3.encode_rendered(text)
     begin = llama3.encode("")[0]
     assert ids.count(begin) == 1
     text = "".join(llama3.token_text(token) for token in ids)
@@ -77,17 +82,22 @@ def test_a_chat_has_one_beginning_of_text_too(llama3: HubTokenizer) -> None:
     )
 
 
-def test_a_given_template_is_used() -> None:
+def test_which_template_is_used() -> None:
     tokenizer = llama3_style_tokenizer()
-    given_one = HubTokenizer(tokenizer, vocab_size=1, chat_template="{{ messages[0]['content'] }}!")
-    assert given_one.decode(given_one.encode_chat([{"role": "user", "content": "Hi"}])) == "Hi!"
+    asked = HubTokenizer(tokenizer, vocab_size=1, chat_template="given").chat
+    assert asked is not None
+    assert (asked.text, asked.with_tools) == ("given", "given")
+    assert asked.variables == {"bos_token": "<|begin|>", "eos_token": "<|eot|>"}
+    tokenizer.chat_template = {"default": "plain", "tool_use": "with tools", "rag": "another"}
+    asked = HubTokenizer(tokenizer, vocab_size=1).chat
+    assert asked is not None
+    assert (asked.text, asked.with_tools) == ("plain", "with tools")
 
 
-def test_templates_that_are_missing_or_refuse() -> None:
+def test_a_model_without_a_template() -> None:
     tokenizer = llama3_style_tokenizer()
-    refusing = HubTokenizer(tokenizer, vocab_size=1, chat_template="{{ raise_exception('only two turns') }}")
-    with pytest.raises(PromptError, match="refuses these messages: only two turns"):
-        refusing.encode_chat([{"role": "user", "content": "Hi"}])
     tokenizer.chat_template = None
+    without = HubTokenizer(tokenizer, vocab_size=1)
+    assert (without.chat, without.template) == (None, None)
     with pytest.raises(PromptError, match="has no chat template: use the completions endpoint"):
-        HubTokenizer(tokenizer, vocab_size=1).encode_chat([{"role": "user", "content": "Hi"}])
+        without.encode_chat(HI)

@@ -14,7 +14,6 @@ from typing import Any
 
 from runtime.openai.schemas import json_format, structural_tag
 
-
 _SEVERAL = {"type": "tags_with_separator", "at_least_one": True}
 _NO_BRACE_FIRST = r"([ \t\r\n]*[^{ \t\r\n][\s\S]*)?"
 
