@@ -178,7 +178,11 @@ async def _webhook_answer(
     try:
         answer = client.through(SERVICES, Key(namespace, WEBHOOK), "healthz", port="https", scheme="https")
         found = await _allowed("services/proxy", answer)
-    except (ApiError, ConnectionFailed) as error:
+    except ApiError as error:
+        # The webhook's own errors are Statuses too; those of the API server say which object they are about.
+        answered = error.status < 500 and not error.details
+        return Answer(error.status) if answered else Answer(0, _words(error))
+    except ConnectionFailed as error:
         return Answer(0, _words(error))
     return found if isinstance(found, Denied) else Answer(found[0])
 
