@@ -153,7 +153,7 @@ def _over_time(axes: Axes, recording: Recording) -> None:
 def _legend(axes: Axes, count: int, width: float) -> None:
     handles, words = axes.get_legend_handles_labels()
     longest = max(map(len, words))
-    columns = max(1, min(count, int((width - 0.3) / (0.055 * longest + 0.36))))
+    columns = max(1, min(count, int((width - 0.3) / (0.047 * longest + 0.34))))
     rows = 3
     shown = columns * rows if count > columns * rows else count
     if shown < count:

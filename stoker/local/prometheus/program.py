@@ -55,18 +55,18 @@ def program(
     with (folder.parent / ".prometheus.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "bin" / name).exists():
-            note("Fetching Prometheus (Debian's packages, 23 MB, unpacked into Stoker's cache)")
-            _fetch(folder, environ)
+            _fetch(folder, environ, note)
     return folder / "bin" / name
 
 
-def _fetch(folder: Path, environ: Mapping[str, str]) -> None:
+def _fetch(folder: Path, environ: Mapping[str, str], note: Callable[[str], None]) -> None:
     for needed in ("apt-get", "dpkg-deb"):
         if shutil.which(needed, path=environ.get("PATH", "")) is None:
             raise LocalError(
                 f"Prometheus is not on PATH, and there is no {needed} to fetch Debian's packages with.",
                 _REMEDY,
             )
+    note("Fetching Prometheus (Debian's packages, 23 MB, unpacked into Stoker's cache)")
     with tempfile.TemporaryDirectory(dir=folder.parent) as made:
         here = Path(made)
         packages = _download(here, environ)
@@ -90,7 +90,7 @@ def _download(here: Path, environ: Mapping[str, str]) -> list[Path]:
             if options:
                 for folder in ("state/lists/partial", "cache/archives/partial"):
                     (here / folder).mkdir(parents=True)
-                _run([*_APT, *options, "update"], here, environ, 90)
+                _run([*_APT, *options, "-oAPT::Update::Error-Mode=any", "update"], here, environ, 90)
             _run([*_APT, *options, "download", *_PACKAGES], here, environ, 60)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             words = _words(error)
