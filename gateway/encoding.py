@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 # Imported for their side effect: `@type` in a dict finds only what is registered.
+import envoy.config.trace.v3.opentelemetry_pb2
 import envoy.extensions.access_loggers.stats.v3.stats_pb2
 import envoy.extensions.access_loggers.stream.v3.stream_pb2
 import envoy.extensions.filters.http.router.v3.router_pb2

@@ -11,12 +11,13 @@ from pathlib import Path
 import structlog
 import yaml
 
-from gateway import bootstrap
+from gateway import bootstrap, traces
 from gateway.bootstrap import LOOPBACK, Ports
 from gateway.drain import DrainTimes, drain
 from gateway.feed import Feed
 from gateway.metrics import GatewayMetrics
 from gateway.snapshot import Options
+from gateway.traces import Traces
 from gateway.views import INFERENCE_SERVICES, keep_inference_service, keep_pod
 from gateway.xds import AdsServer
 from stoker.configuration import add_settings_flags, read_settings
@@ -58,6 +59,15 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--access-log", action="store_true", help="Envoy logs each request as JSON to stdout")
     parser.add_argument(
+        "--otlp-endpoint",
+        metavar="URL",
+        type=traces.endpoint,
+        help="Envoy sends spans to this collector, http://HOST:4318 (OTLP over HTTP)",
+    )
+    parser.add_argument(
+        "--trace-percent", type=traces.percent, default=100.0, help="of requests without a trace of their own"
+    )
+    parser.add_argument(
         "--drain-delay", type=float, default=0.0, help="seconds of serving on after SIGTERM, before draining"
     )
     parser.add_argument(
@@ -74,7 +84,8 @@ async def serve(args: argparse.Namespace, settings: Settings) -> None:
     metrics = GatewayMetrics()
     ads = AdsServer(LOOPBACK, args.xds_port, metrics)
     metrics.watch_age(ads.seconds_behind)
-    options = Options(settings, args.listener_port, args.default_host_fallback, args.access_log)
+    spans = Traces(args.otlp_endpoint, args.trace_percent) if args.otlp_endpoint else None
+    options = Options(settings, args.listener_port, args.default_host_fallback, args.access_log, spans)
     missing = ["has no snapshot yet: waiting for the API server"]
     health = HealthServer(
         "0.0.0.0", args.health_port, live=list, ready=lambda: list(missing), metrics=metrics.text

@@ -150,9 +150,10 @@ def routes(virtual_hosts: list[Dict]) -> EnvoyResource:
     )
 
 
-def listener(port: int, *, access_log: bool) -> EnvoyResource:
+def listener(port: int, *, access_log: bool, tracing: Dict | None = None) -> EnvoyResource:
     """Where clients connect: HTTP/1.1 and HTTP/2 without TLS on one port."""
-    chain = {"filters": [extension(HTTP_CONNECTION_MANAGER, _connection_manager(access_log))]}
+    manager = _connection_manager(access_log) | ({"tracing": tracing} if tracing else {})
+    chain = {"filters": [extension(HTTP_CONNECTION_MANAGER, manager)]}
     body = {
         "name": LISTENER_NAME,
         "address": {"socket_address": {"address": "0.0.0.0", "port_value": port}},

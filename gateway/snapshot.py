@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from gateway import answers, resources
+from gateway import answers, resources, traces
 from gateway.resources import TYPES, Dict, EnvoyResource
+from gateway.traces import Traces
 from gateway.views import InferenceServiceView, PodView, view_inference_service, view_pod
 from stoker.kube.resource import Object
 from stoker.serving import names
@@ -32,6 +33,7 @@ class Options:
     # Where exactly one InferenceService exists, it also answers to hosts outside the domain: localhost.
     default_host_fallback: bool = False
     access_log: bool = False
+    traces: Traces | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,11 @@ def build(inference_services: Iterable[Object], pods: Iterable[Object], options:
     hosts, problems = _hosts(served, options.settings)
     table = resources.routes(_virtual_hosts(hosts, routes, options))
     made[resources.ROUTES][table.name] = table
-    listener = resources.listener(options.listener_port, access_log=options.access_log)
+    if options.traces is not None:
+        collector = resources.resource(traces.CLUSTER_NAME, traces.cluster(options.traces))
+        made[resources.CLUSTER][collector.name] = collector
+    tracing = traces.tracing(options.traces) if options.traces is not None else None
+    listener = resources.listener(options.listener_port, access_log=options.access_log, tracing=tracing)
     made[resources.LISTENER][listener.name] = listener
     return Snapshot(MappingProxyType({kind: made[kind] for kind in TYPES}), problems)
 
