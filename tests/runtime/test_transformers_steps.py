@@ -81,6 +81,12 @@ def started(server: Server, prompt: Sequence[int], sampling: Sampling = ENDLESS)
     return answer, asyncio.create_task(anext(answer))
 
 
+async def waiting_are(server: Server, count: int) -> None:
+    async with asyncio.timeout(20):
+        while server.engine.load().waiting != count:
+            await asyncio.sleep(0.005)
+
+
 async def test_a_long_prompt_comes_in_parts_beside_running_answers(running: tuple[Server, Watched]) -> None:
     server, watched = running
     short, first = started(server, [5, 6, 7])
@@ -88,6 +94,7 @@ async def test_a_long_prompt_comes_in_parts_beside_running_answers(running: tupl
     await first
     await watched.began(2)
     long, task = started(server, list(range(100)))
+    await waiting_are(server, 1)
     before = server.engine.steps()
     watched.let.release(8)
     await task
@@ -109,6 +116,7 @@ async def test_who_leaves_is_in_no_further_step(running: tuple[Server, Watched])
     await first
     taking, prompt = started(server, list(range(100)))
     waiting, queued = started(server, [9])
+    await waiting_are(server, 2)
     watched.let.release()
     await watched.began(3)
     assert (server.engine.load().running, server.engine.load().waiting) == (2, 1)
@@ -187,14 +195,22 @@ def test_parts_keep_to_the_budget_and_bring_the_oldest_on(left: list[int], token
 
 def test_budgets_follow_what_prompts_cost() -> None:
     learned = PromptBudget()
-    learned.spent(100, 1.0)
+    learned.spent(100, 1.0, running=False)
     assert (learned.tokens(running=True), learned.tokens(running=False)) == (25, 100)
-    learned.spent(100, 3.0)  # 20 ms a token by now
+    learned.spent(100, 3.0, running=False)  # 20 ms a token by now
     assert learned.tokens(running=False) == 50
-    learned.spent(3, 9.0)  # a step that is about other things
+    learned.spent(3, 9.0, running=False)  # a step that is about other things
     assert learned.tokens(running=False) == 50
-    learned.spent(100, 1000.0)
+    learned.spent(100, 1000.0, running=False)
     assert learned.tokens(running=True) == 16  # it goes on
     for _ in range(40):
-        learned.spent(100, 1e-9)
+        learned.spent(100, 1e-9, running=False)
     assert learned.tokens(running=True) == 4096
+
+
+def test_what_answers_cost_is_not_counted_as_the_prompts() -> None:
+    learned = PromptBudget()
+    learned.spent(0, 0.5, running=True)
+    learned.spent(100, 1.0, running=True)  # half a second of it for the answers
+    # A step of half a second may take as much again for prompts, at 5 ms a token.
+    assert learned.tokens(running=True) == 100

@@ -5,31 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _BESIDE_SECONDS = 0.25
-"""What running answers may wait for prompts in each step."""
+"""What running answers may wait for prompts in each step, or as long as their own part of it takes."""
 _ALONE_SECONDS = 1.0
 """A step without running answers: a client that leaves is noticed between two steps."""
 _LEAST, _MOST = 16, 4096
 _GUESS = 1 / 200  # seconds per token before anything was measured
 _WEIGHT = 0.5  # of the newest measurement
+_OTHERS = 0.8  # of a step is not the prompts' at most, however long the steps before took
 
 
 class PromptBudget:
-    """Learns what a token of a prompt costs on this machine with this model."""
+    """Learns what a token of a prompt costs on this machine with this model, beside what answers cost."""
 
     def __init__(self) -> None:
-        self._seconds: float | None = None
+        self._each: float | None = None  # seconds of a prompt's token
+        self._step: float | None = None  # seconds of a step without prompts
 
     def tokens(self, *, running: bool) -> int:
-        """For the next step. `running`: answers wait for it."""
-        seconds = _BESIDE_SECONDS if running else _ALONE_SECONDS
-        return max(_LEAST, min(_MOST, int(seconds / (self._seconds or _GUESS))))
+        """For the next step. `running`: answers wait for it; a slow step may become twice as long."""
+        seconds = max(_BESIDE_SECONDS, self._step or 0.0) if running else _ALONE_SECONDS
+        return max(_LEAST, min(_MOST, int(seconds / (self._each or _GUESS))))
 
-    def spent(self, tokens: int, seconds: float) -> None:
+    def spent(self, tokens: int, seconds: float, *, running: bool) -> None:
         """A step with so many tokens of prompts took so long."""
-        if tokens < _LEAST:
-            return  # says more about the rest of the step
-        each = seconds / tokens
-        self._seconds = each if self._seconds is None else self._seconds + _WEIGHT * (each - self._seconds)
+        if not tokens:
+            self._step = _mixed(self._step, seconds)
+        elif tokens >= _LEAST:  # less says more about the rest of the step
+            others = min(self._step or 0.0, seconds * _OTHERS) if running else 0.0
+            self._each = _mixed(self._each, (seconds - others) / tokens)
+
+
+def _mixed(before: float | None, now: float) -> float:
+    return now if before is None else before + _WEIGHT * (now - before)
 
 
 def parts(left: Sequence[int], budget: int) -> list[int]:

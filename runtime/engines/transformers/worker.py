@@ -117,8 +117,7 @@ class Worker(threading.Thread):
             return
         self.steps += 1
         taken = sum(len(tokens) for _, tokens in work[decoding:])
-        if taken:
-            self._budget.spent(taken, time.monotonic() - began)
+        self._budget.spent(taken, time.monotonic() - began, running=decoding > 0)
         for answer, tokens in work[decoding:]:
             answer.taken += len(tokens)
         ready = [n for n, (answer, _) in enumerate(work) if not answer.left]
