@@ -50,6 +50,6 @@ async def test_prompts_begin_once_and_are_counted_as_the_tokenizer_does(tmp_path
             assert told["tokens"] == expected
             assert made.usage is not None
             assert made.usage.prompt_tokens == len(expected)
-            # What a client writes is text for the template; the template's own is the first token and no other.
+            # The first token is the template's own, and no other was put before it.
             assert expected[0] == begin
             assert expected[1] != begin
