@@ -6,7 +6,8 @@ import codecs
 import json
 from collections.abc import Sequence
 
-from runtime.text.tokenizer import Message, PromptError, Tool
+from runtime.text.templates.renderer import ChatTemplate, PromptError
+from runtime.text.tokenizer import Message, Tool
 
 BEGIN, TURN, END = 256, 257, 258
 """Special tokens: begin of text, begin of a chat turn, end of text."""
@@ -19,7 +20,7 @@ class BytesTokenizer:
     template = "{{ tools }}<tool_call>"
     """Nothing is rendered with it: it says that tools are taken, in the Hermes form."""
 
-    chat = None
+    chat: ChatTemplate | None = None
 
     def encode_rendered(self, text: str) -> list[int]:
         """Nothing is rendered."""

@@ -114,9 +114,9 @@ def _words(error: BaseException) -> str:
         return f"line {error.lineno}: {error.message}"[:200]
     if isinstance(error, jinja2.TemplateError):
         return str(error)[:200]
-    return {MemoryError: "it takes too much memory", RecursionError: "it is nested too deeply"}.get(
-        type(error), type(error).__name__
-    )
+    if isinstance(error, MemoryError):
+        return "it takes too much memory"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else type(error).__name__
 
 
 def read(stream: BinaryIO) -> dict[str, Any] | None:
