@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from runtime.state import BackendReason, Phase, Progress
 from runtime.text.tokenizer import Tokenizer
@@ -193,6 +193,14 @@ class Pulled:
             async for delta in deltas:
                 if sink(delta):
                     return
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """What an engine has besides, where it knows how long requests waited for it."""
+
+    def began(self, request_id: str) -> float | None:
+        """When an answer under way left the queue, by time.monotonic(); None where it did not, or is over."""
 
 
 class Embedder(Protocol):

@@ -8,6 +8,7 @@ clock, `token_seconds` apart.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from itertools import cycle
 
@@ -49,6 +50,7 @@ class EchoEngine:
         self._tokenizer = BytesTokenizer()
         self._running = 0
         self._waiting = 0
+        self._began: dict[str, float] = {}
 
     async def start(self, report: Reporter) -> ModelFacts:
         """Sleeps for the load time."""
@@ -72,6 +74,10 @@ class EchoEngine:
         """Tokens given."""
         return self._clock.tokens
 
+    def began(self, request_id: str) -> float | None:
+        """`Timed.began`."""
+        return self._began.get(request_id)
+
     async def push(self, request_id: str, prompt: Sequence[int], sampling: Sampling, sink: Sink) -> None:
         """The prompt's tokens again."""
         self._waiting += 1
@@ -80,6 +86,7 @@ class EchoEngine:
         finally:
             self._waiting -= 1
         self._running += 1
+        self._began[request_id] = time.monotonic()
         echo = _Echo(self._tokenizer.stream(), _answer(prompt), sampling, sink)
         self._clock.join(echo)
         try:
@@ -87,6 +94,7 @@ class EchoEngine:
         finally:
             self._clock.leave(echo)
             self._running -= 1
+            self._began.pop(request_id, None)
             self._slots.release()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from runtime.engines.base import EngineDead, FinishReason
+from runtime.engines.base import EngineDead, FinishReason, Timed
 from runtime.openai.answers import Job, Piece, Sink, run
 from runtime.openai.chunks import DONE
 from runtime.openai.encoding import encode
@@ -21,7 +21,7 @@ from runtime.openai.requests import GenerationRequest
 from runtime.openai.responses import ChatShape, Choice, CompletionShape
 from runtime.server import deadline
 from runtime.server.admission import Ticket
-from runtime.server.edge import ABANDONED, BEGAN, FIRST_TOKEN, REQUEST_ID, USAGE
+from runtime.server.edge import ABANDONED, BEGAN, FIRST_TOKEN, REQUEST_ID, TRACE, USAGE
 from runtime.server.outlet import Outlet
 from runtime.server.service import SERVICE
 from runtime.server.stream import EventStream
@@ -94,11 +94,13 @@ class Answer:
         usage, ticket, request = self._usage, self._ticket, self._request
         seconds = self._bounds.queue_seconds
         began = False
+        submitted = time.monotonic()
 
         def count(piece: Piece) -> None:
             nonlocal began
             if not began:
                 began = True
+                self._trace_stages(submitted, jobs[piece.index].request_id)
                 request[FIRST_TOKEN] = time.monotonic() - request[BEGAN]
                 if not queued.expired():
                     queued.reschedule(None)
@@ -115,6 +117,14 @@ class Answer:
                 raise
             self._service.metrics.refused.labels("queue_timeout").inc()
             raise deadline.queued_too_long(seconds) from None
+
+    def _trace_stages(self, submitted: float, request_id: str) -> None:
+        """What came before the answer's first token: the engine's queue, then the prompt (prefill)."""
+        engine, trace = self._service.engine, self._request[TRACE]
+        left = engine.began(request_id) if trace.id and isinstance(engine, Timed) else None
+        if left is not None:
+            trace.stage("queue", submitted, max(submitted, left))
+            trace.stage("prefill", max(submitted, left), time.monotonic())
 
     async def _written(self, generate: Generate, count: int) -> web.StreamResponse:
         if self._asked.stream:

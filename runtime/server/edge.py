@@ -15,6 +15,7 @@ from runtime.engines.base import EngineBusy, EngineDead, EngineRefused
 from runtime.openai.encoding import encode
 from runtime.openai.envelope import Usage
 from runtime.openai.problem import ApiProblem, engine_failed
+from runtime.server import tracing
 from runtime.server.service import SERVICE, Service
 from runtime.state import Phase
 
@@ -24,6 +25,7 @@ REQUEST_ID = web.RequestKey("request_id", str)
 BEGAN = web.RequestKey("began", float)
 FIRST_TOKEN = web.RequestKey("first_token", float)
 ABANDONED = web.RequestKey("abandoned", bool)
+TRACE = web.RequestKey("trace", tracing.Trace)
 USAGE = web.RequestKey("usage", Usage)
 KEY = web.RequestKey("key", str)
 _GOOD_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -51,6 +53,7 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     began, status = time.monotonic(), _LEFT
     request[BEGAN] = began
     with service.tracing.span(request, route) as trace:
+        request[TRACE] = trace
         try:
             with service.metrics.in_flight.track_inprogress(), service.in_flight.enter():
                 response = await _answer(request, _checked(handler, service), service)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -29,6 +30,9 @@ class Trace:
     """One request's part of a trace; this one is of none."""
 
     id: str | None = None
+
+    def stage(self, name: str, began: float, ended: float) -> None:
+        """A part of the request's work; times are time.monotonic()'s."""
 
     def ended(self, status: int, usage: Usage | None) -> None:
         """The request was answered with this status."""
@@ -101,7 +105,7 @@ class _OpenTelemetry:
         }
         span = self._tracer.start_span(route, parent, kind=self._kind, attributes=attributes)
         try:
-            yield _Span(span)
+            yield _Span(span, self._tracer)
         finally:
             span.end()
 
@@ -111,9 +115,19 @@ class _OpenTelemetry:
 
 
 class _Span(Trace):
-    def __init__(self, span: Any) -> None:
+    def __init__(self, span: Any, tracer: Any) -> None:
         self._span = span
+        self._tracer = tracer
         self.id = f"{span.get_span_context().trace_id:032x}"
+
+    def stage(self, name: str, began: float, ended: float) -> None:
+        from opentelemetry.trace import set_span_in_context  # noqa: PLC0415
+
+        # Spans carry wall-clock nanoseconds.
+        past = time.time_ns() - time.monotonic_ns()
+        context = set_span_in_context(self._span)
+        span = self._tracer.start_span(name, context, start_time=past + int(began * 1e9))
+        span.end(past + int(ended * 1e9))
 
     def ended(self, status: int, usage: Usage | None) -> None:
         from opentelemetry.trace import StatusCode  # noqa: PLC0415

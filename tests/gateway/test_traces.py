@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -83,6 +84,12 @@ async def test_one_trace_from_envoy_to_the_engine(tmp_path: Path, monkeypatch: p
     assert edge.parent_span_id.hex() == SPAN
     served = spans["/v1/completions"]
     assert served.parent_span_id == edge.span_id
+    queue, prefill = spans["queue"], spans["prefill"]
+    assert queue.parent_span_id == prefill.parent_span_id == served.span_id
+    moments = [served.start_time_unix_nano, queue.start_time_unix_nano, queue.end_time_unix_nano]
+    moments += [prefill.start_time_unix_nano, prefill.end_time_unix_nano, served.end_time_unix_nano]
+    # Each is taken from two clocks, read one after the other.
+    assert all(earlier <= later + 5e6 for earlier, later in pairwise(moments)), moments
     assert b"secret" not in b"".join(span.SerializeToString() for _, span in collector.spans)
 
 

@@ -42,8 +42,10 @@ async def test_a_clients_trace_is_continued(monkeypatch: pytest.MonkeyPatch) -> 
     finally:
         await runner.cleanup()
     spans = [span for each in got for r in each.resource_spans for s in r.scope_spans for span in s.spans]
-    assert len(spans) == 2  # probes are none
-    first, second = spans
+    stages = [span for span in spans if span.name in ("queue", "prefill")]
+    first, second = [span for span in spans if span not in stages]  # probes are none
+    assert [span.name for span in stages] == ["queue", "prefill"]
+    assert {span.parent_span_id for span in stages} == {first.span_id}
     assert (first.trace_id.hex(), first.parent_span_id.hex()) == (TRACE, SPAN)
     assert second.trace_id.hex() != TRACE
     values = {each.key: each.value.string_value or each.value.int_value for each in first.attributes}

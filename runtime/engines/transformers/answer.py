@@ -30,6 +30,8 @@ class Answer:
         self.sampling = sampling
         self.sampler = sampler
         self.abandoned = False
+        self.began: float | None = None
+        """When it left the queue, by time.monotonic()."""
         self.taken = 0
         """Tokens of the prompt that are taken in."""
         self.generated = 0

@@ -52,6 +52,7 @@ class TransformersEngine(Pulled):
         self._chat_template = chat_template
         self._loaded: Loaded | None = None
         self._worker: Worker | None = None
+        self._answers: dict[str, Answer] = {}
 
     async def start(self, report: Reporter) -> ModelFacts:
         """Loads the weights in a thread. Raises Failure."""
@@ -99,6 +100,11 @@ class TransformersEngine(Pulled):
         """Answers in the batch and answers that wait for a row."""
         return Load(0, 0) if self._worker is None else self._worker.load()
 
+    def began(self, request_id: str) -> float | None:
+        """`Timed.began`."""
+        answer = self._answers.get(request_id)
+        return None if answer is None else answer.began
+
     async def generate(
         self, request_id: str, prompt: Sequence[int], sampling: Sampling
     ) -> AsyncGenerator[Delta, None]:
@@ -107,6 +113,7 @@ class TransformersEngine(Pulled):
             raise EngineDead("the model is not loaded")
         answer = await self._answer(prompt, sampling)
         text = self._loaded.tokenizer.stream()
+        self._answers[request_id] = answer
         self._worker.submit(answer)
         try:
             while True:
@@ -121,6 +128,7 @@ class TransformersEngine(Pulled):
                 if item.finish_reason is not None:
                     return
         finally:
+            del self._answers[request_id]
             self._worker.abandon(answer)
 
     async def _answer(self, prompt: Sequence[int], sampling: Sampling) -> Answer:

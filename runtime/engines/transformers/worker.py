@@ -90,6 +90,7 @@ class Worker(threading.Thread):
                 self._wake.wait()
             while self._waiting and len(self._running) < self._rows:
                 answer = self._waiting.popleft()
+                answer.began = time.monotonic()
                 self._running[answer] = self._batching.open()
             return not self._stopping
 

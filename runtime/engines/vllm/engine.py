@@ -61,6 +61,7 @@ class VllmEngine:
         self._output = OutputTail()
         self._problem: str | None = None
         self._steps: list[StepCounter] = []
+        self._handovers: dict[str, Handover] = {}
 
     async def start(self, report: Reporter) -> ModelFacts:
         """Starts vLLM's processes, which load the weights. Raises Failure."""
@@ -126,6 +127,11 @@ class VllmEngine:
         """Unfinished answers; which of them wait is in vLLM's own metrics."""
         return Load(0 if self._engine is None else self._engine.get_num_unfinished_requests(), 0)
 
+    def began(self, request_id: str) -> float | None:
+        """`Timed.began`."""
+        handover = self._handovers.get(request_id)
+        return None if handover is None else handover.began
+
     async def push(self, request_id: str, prompt: Sequence[int], sampling: Sampling, sink: Sink) -> None:
         """One answer, handed over where vLLM makes it: no task waits for its tokens."""
         from vllm.exceptions import GracefulHTTPError, VLLMClientError  # noqa: PLC0415
@@ -133,7 +139,7 @@ class VllmEngine:
         from vllm.v1.engine.exceptions import EngineDeadError  # noqa: PLC0415
 
         engine = self._engine
-        handover = Handover(sampling, sink)
+        handover = self._handovers[request_id] = Handover(sampling, sink)
         try:
             queue = await engine.add_request(request_id, tokens_input(list(prompt)), _params(sampling))
             handover.take_over(queue, engine.output_processor.request_states)
@@ -145,6 +151,8 @@ class VllmEngine:
         except VLLMClientError as error:
             raise EngineRefused(str(error)) from error
         finally:
+            del self._handovers[request_id]
+            handover.done.cancel()  # what vLLM still says of it has no reader
             if not handover.finished:
                 await engine.abort(request_id)
 

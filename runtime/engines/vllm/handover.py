@@ -25,6 +25,7 @@ class Handover:
         """Whether vLLM is done with the request: it ended by itself, or the engine died."""
         self._logprobs = sampling.logprobs
         self._detokenizer: Any = None
+        self._stats: Any = None
         self._sink = sink
 
     def take_over(self, queue: Any, states: dict[str, Any]) -> None:
@@ -35,9 +36,15 @@ class Handover:
         if state is None:  # all of it was in the queue already
             return
         state.queue = self
+        self._stats = state.stats
         if self._logprobs is None and state.stream_interval == 1:
             self._detokenizer = state.detokenizer
             state.make_request_output = self.take
+
+    @property
+    def began(self) -> float | None:
+        """When vLLM's scheduler took the request up, by time.monotonic(), which all processes share."""
+        return (self._stats and self._stats.scheduled_ts) or None
 
     def take(
         self, new_token_ids: list[int], pooling_output: Any, finish_reason: Any, *_: Any, **__: Any
