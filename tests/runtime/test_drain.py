@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
+
 from runtime.drain import Signals, drain
+from runtime.flags.parse import parse
+from runtime.metrics import Metrics
 from runtime.server.admission import DRAINING
-from runtime.state import Phase
+from runtime.server.service import Service
+from runtime.state import Phase, State
 
 from .serving import Server, reach, serve
 
@@ -84,3 +89,110 @@ async def test_a_person_in_a_terminal_need_not_wait_for_proxies() -> None:
         signals = Signals()
         signals.interactive = True
         assert await asyncio.wait_for(drain(server.service, signals), 1) is True
+
+
+class Timetable:
+    """A server's end in virtual time: answers of some length, and when what happened, in seconds."""
+
+    def __init__(self, *flags: str) -> None:
+        self.state = State(name="m", model_id="m", revision=None)
+        self.service = Service(parse(["--backend=echo", *flags]), self.state, Metrics())
+        self.state.enter(Phase.READY)
+        self.signals = Signals()
+        self.seen: list[tuple[float, str]] = []
+        self._answers: list[asyncio.Task[None]] = []
+
+    def note(self, what: str) -> None:
+        self.seen.append((round(asyncio.get_running_loop().time(), 3), what))
+
+    def answer(self, name: str, seconds: float) -> None:
+        """One more answer under way."""
+
+        async def under_way() -> None:
+            with self.service.in_flight.enter():
+                try:
+                    await asyncio.sleep(seconds)
+                    self.note(f"{name} ends")
+                except asyncio.CancelledError:
+                    problem = self.service.in_flight.cut_short()
+                    self.note(f"{name} is cut: {problem.code if problem else None}")
+
+        self._answers.append(asyncio.create_task(under_way()))
+
+    async def _watch(self) -> None:
+        ready, refusing = True, False
+        while True:
+            if self.service.state.phase is Phase.DRAINING and ready:
+                ready = False
+                self.note("not ready")
+            if self.service.refusing and not refusing:
+                refusing = True
+                self.note("refuses")
+            await asyncio.sleep(0.125)
+
+    async def end(self, *, again: float | None = None) -> bool:
+        """From the first signal to the last word; `again`: when a second one comes."""
+        await asyncio.sleep(1)
+        watching = asyncio.create_task(self._watch())
+        if again is not None:
+            asyncio.get_running_loop().call_later(again, self.signals.second.set)
+        result = await drain(self.service, self.signals)
+        await asyncio.sleep(0)
+        self.note("over")
+        for task in (watching, *self._answers):
+            task.cancel()
+        return result
+
+
+@pytest.mark.looptime
+async def test_the_timetable_of_an_end() -> None:
+    """The signal comes at 1: lame duck until 6, then refusals, and what is left at 126 is cut."""
+    table = Timetable("--lame_duck_seconds=5", "--drain_seconds=120")
+    table.answer("short", 3)
+    table.answer("long", 100)
+    table.answer("endless", 10_000)
+    assert await table.end() is True
+    assert table.seen == [
+        (1.0, "not ready"),
+        (3.0, "short ends"),
+        (6.125, "refuses"),  # it is looked at each 0.125 s
+        (100.0, "long ends"),
+        (126.0, "endless is cut: draining"),
+        (126.0, "over"),
+    ]
+
+
+@pytest.mark.looptime
+async def test_an_end_with_nothing_under_way_takes_the_lame_duck_time_only() -> None:
+    table = Timetable("--lame_duck_seconds=5", "--drain_seconds=120")
+    assert await table.end() is True
+    assert table.seen[-1] == (6.0, "over")
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("again", [2.0, 30.0])
+async def test_a_second_signal_ends_every_part_of_it(again: float) -> None:
+    """While new requests are still served, and while only those under way are."""
+    table = Timetable("--lame_duck_seconds=5", "--drain_seconds=120")
+    table.answer("endless", 10_000)
+    assert await table.end(again=again) is False
+    assert table.seen[-1] == (1 + again, "over")
+
+
+@pytest.mark.looptime
+async def test_an_answer_that_does_not_end_when_cut_is_left_after_seconds() -> None:
+    table = Timetable("--lame_duck_seconds=0", "--drain_seconds=10")
+
+    async def deaf() -> None:
+        with table.service.in_flight.enter():
+            while True:
+                try:
+                    await asyncio.sleep(1000)
+                except asyncio.CancelledError:
+                    if table.seen[-1:] == [(16.0, "over")]:
+                        raise
+
+    never = asyncio.create_task(deaf())
+    assert await table.end() is True
+    assert table.seen[-1] == (16.0, "over")
+    never.cancel()

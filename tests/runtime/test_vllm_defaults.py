@@ -124,6 +124,37 @@ def config(cache: int | None) -> SimpleNamespace:
         ("ValueError: Available memory on node 0 is less", Reason.OUT_OF_MEMORY, "--kv_cache_memory_bytes"),
         ("OutOfMemoryError: CUDA out of memory.", Reason.OUT_OF_MEMORY, "--gpu_memory_utilization"),
         ("RuntimeError: Insufficient space in /dev/shm: 160 MiB", Reason.OUT_OF_MEMORY, "emptyDir"),
+        (
+            # vLLM 0.32: vllm/v1/worker/utils.py, request_memory
+            "ValueError: Free memory on device cuda:0 (20.0/80.0 GiB) on startup is less than desired GPU "
+            "memory utilization (0.92, 73.6 GiB). Decrease GPU memory utilization or reduce GPU memory used "
+            "by other processes.",
+            Reason.OUT_OF_MEMORY,
+            "use 60.0 GiB of this GPU: give the container its own GPU, or set --gpu_memory_utilization=0.23",
+        ),
+        (
+            "ValueError: Free memory on device cuda:0 (1.0/80.0 GiB) on startup is less than desired GPU "
+            "memory utilization (0.92, 73.6 GiB).",
+            Reason.OUT_OF_MEMORY,
+            "its own GPU.",
+        ),
+        (
+            # vLLM 0.32: vllm/v1/core/kv_cache_utils.py
+            "ValueError: To serve at least one request with the model's max seq len (131072), (16.0 GiB KV "
+            "cache is needed, which is larger than the available KV cache memory (4.2 GiB).",
+            Reason.OUT_OF_MEMORY,
+            "Lower --max_model_len, or raise --gpu_memory_utilization",
+        ),
+        (
+            "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`",
+            Reason.OUT_OF_MEMORY,
+            "raise --gpu_memory_utilization",
+        ),
+        (
+            "AcceleratorError: CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+            Reason.BACKEND_UNAVAILABLE,
+            "holds the GPU alone",
+        ),
         ("KeyError: 'lm_head'", Reason.ENGINE_FAILED, "KeyError"),
     ],
 )

@@ -8,28 +8,46 @@ from typing import Any
 from runtime import machine
 from runtime.failures import Failure, Reason, explain
 
-_MEMORY = re.compile(
-    r"out of memory|Available memory|No available memory|KV cache|cannot allocate memory|MemoryError", re.I
+_BUSY = re.compile(
+    r"Free memory on device \S* ?\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup", re.IGNORECASE
 )
 _KILLED = re.compile(r"Failed core proc\(s\): \{[^}]*-9")
 _GIB = 1 << 30
+# What vLLM and torch say, and what helps; the first that is found counts.
+_CURES: tuple[tuple[str, Reason, str], ...] = (
+    (
+        r"/dev/shm",
+        Reason.OUT_OF_MEMORY,
+        " Mount an emptyDir of medium Memory at /dev/shm (512Mi is plenty).",
+    ),
+    (
+        r"CUDA-capable device\(s\) is/are busy|devices? (is|are) busy or unavailable",
+        Reason.BACKEND_UNAVAILABLE,
+        " Another process holds the GPU alone: give the container its own.",
+    ),
+    (
+        r"To serve at least one request|No available memory for the cache",
+        Reason.OUT_OF_MEMORY,
+        " Lower --max_model_len, or raise --gpu_memory_utilization (--kv_cache_memory_bytes where that is "
+        "set); else the model needs a larger GPU, or several (--tensor_parallel_size).",
+    ),
+    (
+        r"out of memory|Available memory|KV cache|cannot allocate memory|MemoryError",
+        Reason.OUT_OF_MEMORY,
+        " Lower --kv_cache_memory_bytes (or --gpu_memory_utilization), --max_model_len or --max_num_seqs, or "
+        "raise the container's memory limit.",
+    ),
+)
 
 
 def explain_start(error: Exception, cause: str | None, config: Any) -> Failure:
     """A Failure from the exception in this process and the cause that the engine's process printed."""
     text = cause or str(error)
-    if "/dev/shm" in text:
-        return Failure(
-            Reason.OUT_OF_MEMORY, f"{text}. Mount an emptyDir of medium Memory at /dev/shm (512Mi is plenty)."
-        )
-    cache = config.cache_config.kv_cache_memory_bytes
-    if _MEMORY.search(text):
-        now = f" The KV cache was to have {cache / _GIB:.2f} GiB." if cache else ""
-        return Failure(
-            Reason.OUT_OF_MEMORY,
-            f"{text}{now} Lower --kv_cache_memory_bytes (or --gpu_memory_utilization), --max_model_len or "
-            f"--max_num_seqs, or raise the container's memory limit.",
-        )
+    if busy := _BUSY.search(text):
+        return _busy(text, float(busy["free"]), float(busy["total"]))
+    for pattern, reason, cure in _CURES:
+        if re.search(pattern, text, re.IGNORECASE):
+            return Failure(reason, text + _cache(config) + cure)
     if _KILLED.search(str(error)) and cause is None:
         limit = machine.memory_limit()
         size = f" of {limit / _GIB:.1f} GiB" if limit else ""
@@ -42,3 +60,19 @@ def explain_start(error: Exception, cause: str | None, config: Any) -> Failure:
     if cause is not None:
         return Failure(Reason.ENGINE_FAILED, f"vLLM's engine did not start: {cause}")
     return explain(error, doing="starting vLLM's engine")
+
+
+def _cache(config: Any) -> str:
+    size = config.cache_config.kv_cache_memory_bytes
+    return f" The KV cache was to have {size / _GIB:.2f} GiB." if size else ""
+
+
+def _busy(text: str, free: float, total: float) -> Failure:
+    """A GPU whose memory others use. The share that would fit leaves a twentieth of what is free."""
+    share = int(95 * free / total) / 100 if total else 0.0
+    lower = f", or set --gpu_memory_utilization={share:g} or less" if share >= 0.05 else ""
+    return Failure(
+        Reason.OUT_OF_MEMORY,
+        f"{text} Other processes use {total - free:.1f} GiB of this GPU: give the container its own GPU"
+        f"{lower}.",
+    )
