@@ -78,7 +78,8 @@ def document(found: Sequence[Row]) -> list[Object]:
 
 def _row(before: Round | None, now: Round, isvc: Object) -> Row:
     key, status = key_of(isvc), isvc.get("status") or {}
-    ready = next((each for each in status.get("conditions") or [] if each["type"] == "Ready"), {})
+    conditions = status.get("conditions") or []
+    ready: Object = next((each for each in conditions if each["type"] == "Ready"), {})
     is_ready = ready.get("status") == "True"
     earlier = before.scrapes.get(key, {}) if before is not None else {}
     note = "" if is_ready else str(ready.get("reason") or "not looked at yet")
