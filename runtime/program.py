@@ -18,7 +18,7 @@ from runtime.drain import Signals, drain
 from runtime.failures import TERMINATION_LOG, Failure, Reason, explain, write_termination_message
 from runtime.flags.parse import parse
 from runtime.flags.settings import Settings
-from runtime.flags.table import FLAGS
+from runtime.flags.usage import usage
 from runtime.hub import cache as hub_cache
 from runtime.lifecycle import Lifecycle
 from runtime.metrics import Metrics
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     once it served, 143 cut short by a second signal.
     """
     if any(argument in ("-h", "--help") for argument in arguments):
-        print(_usage())  # noqa: T201 - a command's answer
+        print(usage())  # noqa: T201 - a command's answer
         return 0
     try:
         settings = parse(arguments)
@@ -153,18 +153,3 @@ def _leave_word(failure: Failure, state: State) -> None:
     path = Path(os.environ.get("STOKER_TERMINATION_LOG") or TERMINATION_LOG)
     write_termination_message(document, path)
     print(f"runtime: {failure.reason.value}: {failure.message}", file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _usage() -> str:
-    lines = [
-        "usage: python -m runtime --model_id=ORG/NAME [--model_name=NAME] [flags]",
-        "       python -m runtime fetch [ID]",
-        "       python -m runtime args-schema",
-        "",
-        "flags (`-` and `_` are the same; on vLLM every engine flag of vLLM too):",
-    ]
-    for flag in FLAGS:
-        default = "" if flag.default in (None, (), False) else f" Default: {flag.default}."
-        choices = f" One of {', '.join(flag.choices)}." if flag.choices else ""
-        lines.append(f"  --{flag.name:<26} {flag.help}{choices}{default}")
-    return "\n".join(lines)
