@@ -25,9 +25,9 @@ from stoker.local import cluster as local
 from stoker.local.home import home_from
 
 STEP = 5.0
-_PROMISED = {"stoker.dev/objective-availability": "99.5", "stoker.dev/objective-ttft-seconds": "0.1"}
+_PROMISED = {"stoker.dev/objective-availability": "99.5", "stoker.dev/objective-ttft-seconds": "0.5"}
 _RATES = {"chat": 3.0, "search": 2.0}  # requests per second
-_BURST = 26.0
+_BURST = 14.0
 
 
 def chat(token_seconds: float, canary: int | None = None) -> Object:

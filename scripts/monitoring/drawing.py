@@ -159,8 +159,9 @@ def _legend(axes: Axes, count: int, width: float) -> None:
     if shown < count:
         words = [*words[: shown - 1], f"and {count - shown + 1} more"]
         handles = handles[:shown]
+    left = -0.62 / (width - 0.9)  # from the card's edge, not from the axis
     axes.legend(
-        handles, words, loc="upper left", bbox_to_anchor=(-0.06, -0.16), ncols=columns, fontsize=7,
+        handles, words, loc="upper left", bbox_to_anchor=(left, -0.16), ncols=columns, fontsize=6.6,
         frameon=False, handlelength=1.2, columnspacing=1.2, borderaxespad=0, labelspacing=0.25,
     )  # fmt: skip
 
