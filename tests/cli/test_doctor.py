@@ -414,7 +414,7 @@ def test_the_lines_a_person_reads() -> None:
     facts = SERVICES["image"][0]
     assert list(text("default/chat", served.walk(facts)))[1:] == [
         f"       see  kubectl describe pod {NAME}",
-        "       do   correct it; kubectl describe pod has the registry's answer",
+        "       do   correct the one that is wrong; kubectl describe pod has the registry's answer",
     ]
 
 

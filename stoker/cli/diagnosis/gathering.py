@@ -35,6 +35,7 @@ _GROUP, _VERSION = names.INFERENCE_SERVICE_VERSION.split("/")
 INFERENCE_SERVICES = Resource(_GROUP, _VERSION, "inferenceservices", names.INFERENCE_SERVICE_KIND)
 _SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 _EVENTS = Resource("", "v1", "events", "Event")  # core/v1: its selectors know uids
+_ASKED_TOO = " and one token"
 _AT_ONCE = 8
 _FRESH_SECONDS = 12.0  # a Lease is renewed each 2 s; one that looks older is looked at twice
 _LOOK_AGAIN_SECONDS = 4.0
@@ -122,7 +123,7 @@ async def _served(client: Client, target: Target, isvc: Object) -> Served:
         {uid: state for uid, state in zip(uids, states, strict=True) if state is not None},
         dict(zip(uids, events, strict=True)),
         await _answer(client, target, urlsplit(url).netloc) if wanted else None,
-        f"GET {url}/openai/v1/models",
+        f"GET {url}/openai/v1/models" + (_ASKED_TOO if target.ask else ""),
     )
 
 

@@ -161,7 +161,7 @@ def _request(facts: Served) -> Finding | None:
         return skipped("request", facts.answer)
     if facts.answer is None or facts.answer.status in (200, 401):
         return None
-    curl = facts.asked.removeprefix("GET ")
+    curl = facts.asked.removeprefix("GET ").partition(" ")[0]
     gateway = "kubectl logs -n stoker-system deployment/stoker-gateway --all-containers"
     if facts.answer.status == 0:
         return broken("gateway", f"{facts.asked}: {facts.answer.words}", gateway)
