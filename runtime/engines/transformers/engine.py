@@ -128,7 +128,7 @@ class TransformersEngine(Pulled):
                 if item.finish_reason is not None:
                     return
         finally:
-            del self._answers[request_id]
+            self._answers.pop(request_id, None)
             self._worker.abandon(answer)
 
     async def _answer(self, prompt: Sequence[int], sampling: Sampling) -> Answer:

@@ -151,7 +151,7 @@ class VllmEngine:
         except VLLMClientError as error:
             raise EngineRefused(str(error)) from error
         finally:
-            del self._handovers[request_id]
+            self._handovers.pop(request_id, None)
             handover.done.cancel()  # what vLLM still says of it has no reader
             if not handover.finished:
                 await engine.abort(request_id)
