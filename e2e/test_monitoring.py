@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -68,7 +69,7 @@ def traffic(cluster: Cluster, name: str) -> Iterator[None]:
                     if number == 1:
                         stream.close()
                         break
-            except openai.APIError:
+            except (openai.APIError, httpx.HTTPError):
                 continue  # what is counted is the servers' affair
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
