@@ -108,10 +108,11 @@ class ChatChunks(Chunks):
     """A streamed chat completion: the role once, then content, then the finish_reason alone."""
 
     _behind = '},"logprobs":null,"finish_reason":null}'
+    _no_content = '""'
 
     def opening(self, index: int, text: str = "") -> bytes:
         """The chunk with the role."""
-        return utf8(self._chunk(index, '"role":"assistant","content":""', "null", "null"))
+        return utf8(self._chunk(index, f'"role":"assistant","content":{self._no_content}', "null", "null"))
 
     def piece(self, piece: Piece) -> bytes:
         """What one step added; empty where nothing is to be said yet."""
@@ -150,6 +151,8 @@ class CallChunks(ChatChunks):
     ) -> None:
         super().__init__(blank, probabilities, choices, include_usage=include_usage)
         self._offer = offer
+        if offer.named:  # the answer is a call, and so has no content
+            self._no_content = "null"
         self._finders = [Finder(offer.form, offer.names, one=offer.one) for _ in range(choices)]
 
     def piece(self, piece: Piece) -> bytes:
