@@ -41,11 +41,12 @@ def main(arguments: argparse.Namespace) -> int:
         mine = ["--backend=vllm", f"--model_dir={path}", *flags]
         started = []
         try:
-            started.append(servers.ours("stoker", folder, [*mine, "--hold_seconds=0"]))
-            started.append(servers.ours("stoker, held", folder, [*mine, *arguments.flag]))
+            # One after the other: together they take longer to start, and memory for it.
+            for name, more in (("stoker", ["--hold_seconds=0"]), ("stoker, held", arguments.flag)):
+                started.append(servers.ours(name, folder, [*mine, *more]))
+                started[-1].until_ready("/health", _START_SECONDS)
             started.append(servers.vllm(PEER, folder, path, flags))
-            for server in started:
-                server.until_ready("/health", _START_SECONDS)
+            started[-1].until_ready("/health", _START_SECONDS)
             figures = asyncio.run(measure(started, arguments))
         finally:
             for server in started:
