@@ -16,8 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engines.base import ModelFiles
+from runtime.engines.transformers.engine import TransformersEngine
+
 from .scripted import ScriptedEngine
 from .serving import Server, serve
+from .tiny import save_tiny_llama
 
 COUNT = int(os.environ.get("STOKER_DISCONNECTS", "500"))
 AT_ONCE = 50
@@ -27,9 +31,9 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def request(chance: random.Random) -> bytes:
+def request(chance: random.Random, model: str = "m") -> bytes:
     stream = chance.random() < 0.6
-    body: dict[str, object] = {"model": "m", "stream": stream, "max_tokens": chance.choice([1, 20, 2000]),
+    body: dict[str, object] = {"model": model, "stream": stream, "max_tokens": chance.choice([1, 20, 2000]),
                                "ignore_eos": True, "n": chance.choice([1, 1, 3])}  # fmt: skip
     if chance.random() < 0.5:
         path = "chat/completions"
@@ -123,3 +127,43 @@ async def test_one_that_leaves_is_freed_at_once(stream: bool, begun: bool) -> No
                 await asyncio.sleep(0.005)
         metrics = server.service.metrics.render().decode()
         assert 'stoker_runtime_http_requests_total{route="/v1/completions",status="499"} 1.0' in metrics
+
+
+@pytest.mark.timeout(120)
+async def test_a_storm_on_a_model(tmp_path: Path) -> None:
+    """Those that leave and those that stay share calls of the model; rows come and go in its cache."""
+    chance = random.Random(3)
+    folder = save_tiny_llama(tmp_path, max_position_embeddings=4096)
+    engine = TransformersEngine(ModelFiles(folder, folder), dtype="float32", max_num_seqs=8)
+    async with serve(engine=engine) as server:
+        alone = await server.openai.completions.create(model="m", prompt="abc", max_tokens=20, temperature=0)
+        await server.http.close()
+        await asyncio.sleep(0.1)
+        tasks, files = len(asyncio.all_tasks()), descriptors()
+        for _ in range(4):
+            leaving = [leave(server, random.Random(chance.random())) for _ in range(15)]
+            staying = server.openai.completions.create(model="m", prompt="abc", max_tokens=20, temperature=0)
+            *_, answer = await asyncio.gather(*leaving, staying)
+            assert answer.choices[0].text == alone.choices[0].text
+        await server.openai.close()
+        await settled(server, tasks, files)
+        assert server.service.ready
+        assert 'status="500"' not in server.service.metrics.render().decode()
+
+
+@pytest.mark.timeout(120)
+async def test_answers_of_one_token_prompts_that_end_one_after_the_other(tmp_path: Path) -> None:
+    """Such prompts go straight into the shared cache, whose last row then fills the holes."""
+    folder = save_tiny_llama(tmp_path)
+    async with serve(engine=TransformersEngine(ModelFiles(folder, folder), dtype="float32")) as server:
+
+        async def ask(tokens: int) -> tuple[str, int]:
+            answer = await server.openai.completions.create(
+                model="m", prompt=[70], max_tokens=tokens, temperature=0, extra_body={"ignore_eos": True}
+            )
+            assert answer.usage is not None
+            return answer.choices[0].text[:3], answer.usage.completion_tokens
+
+        together = await asyncio.gather(*(ask(tokens) for tokens in (3, 30, 10, 50)))
+        assert together == [(together[0][0], tokens) for tokens in (3, 30, 10, 50)]
+        assert server.engine.problem() is None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +24,8 @@ import pytest
 from runtime.hub import cache as hub_cache
 from runtime.hub import stand_in
 
+from .openai_cases import CASES
+from .test_disconnects import request
 from .test_program import free_port, status
 from .tiny import HERMES_TEMPLATE, save_tiny_codegen
 
@@ -143,7 +148,22 @@ def test_auto_is_vllm_and_its_start_was_told(both: tuple[Process, Process]) -> N
     assert document["backend"]["name"] == "vllm"  # type: ignore[index]
     assert document["backend"]["reason"] == "Default"  # type: ignore[index]
     assert document["phases"]["Loading"] > 0  # type: ignore[index]
+    assert document["phases"]["Importing"] > 1  # type: ignore[index]
+    lines = [json.loads(line) for line in (vllm.folder / "log").read_text().splitlines() if line[:1] == "{"]
+    told = [line["phase"] for line in lines if line.get("event") == "phase"]
+    assert list(dict.fromkeys(told)) == ["Starting", "Fetching", "Importing", "Loading", "Warming", "Ready"]
+    assert any(
+        'stoker_runtime_phase_seconds{phase="Importing"}' in line for line in vllm.metrics().splitlines()
+    )
     assert other.state()["backend"]["name"] == "huggingface"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("backend", ["vllm", "transformers"])
+def test_a_client_gets_what_openai_promises(
+    both: tuple[Process, Process], backend: str, case: Callable[[openai.OpenAI], None]
+) -> None:
+    case(both[0 if backend == "vllm" else 1].openai)
 
 
 @pytest.mark.parametrize("prompt", ["Write a poem about colors", "1, 2, 3, 4,", "Grüße, 你好 👋"])
@@ -299,21 +319,6 @@ def post(process: Process, endpoint: str, body: object) -> dict[str, object]:
         return document
 
 
-def test_seeds_repeat_on_vllm(both: tuple[Process, Process]) -> None:
-    vllm, _ = both
-
-    def ask(seed: int) -> list[str]:
-        answer = vllm.openai.completions.create(
-            model="smollm2", prompt="Once", max_tokens=8, temperature=1.5, seed=seed, n=2
-        )
-        return [choice.text for choice in answer.choices]
-
-    first = ask(1)
-    assert ask(1) == first
-    assert first[0] != first[1]
-    assert ask(9) != first
-
-
 def test_vllms_own_metrics_are_served(both: tuple[Process, Process]) -> None:
     vllm, other = both
     names = [
@@ -345,6 +350,55 @@ def test_a_client_that_leaves_frees_vllms_work(both: tuple[Process, Process]) ->
     while 'vllm:num_requests_running{engine="0",model_name="smollm2"} 0.0' not in vllm.metrics():
         assert time.monotonic() < end
         time.sleep(0.2)
+
+
+def left_behind(process: Process) -> tuple[float, float, float, int]:
+    """Sequences running and waiting, share of the KV blocks in use (vLLM), open files."""
+    text = process.metrics()
+
+    def read(name: str) -> float:
+        values = [line.rsplit(" ", 1)[1] for line in text.splitlines() if line.startswith(f"{name}{{")]
+        return sum(map(float, values))
+
+    files = len(list(Path(f"/proc/{process.popen.pid}/fd").iterdir()))
+    names = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
+    running, waiting, blocks = map(read, names)
+    return running, waiting, blocks, files
+
+
+@pytest.mark.parametrize("backend", ["vllm", "transformers"])
+def test_a_storm_of_clients_that_leave(both: tuple[Process, Process], backend: str) -> None:
+    """STOKER_ENGINE_DISCONNECTS of them (40 in `make test`), at any moment; then all is as it was."""
+    process = both[0 if backend == "vllm" else 1]
+    chance = random.Random(11)
+    host, port = process.url.removeprefix("http://").split(":")
+    before = left_behind(process)
+    assert before[:3] == (0, 0, 0)
+    long = process.openai.completions.create(
+        model="smollm2", prompt="Once", max_tokens=1900, stream=True, extra_body={"ignore_eos": True}
+    )
+    next(iter(long))
+    busy = left_behind(process)
+    assert busy[0] == 1
+    assert (busy[2] > 0) == (backend == "vllm")
+    for _ in range(int(os.environ.get("STOKER_ENGINE_DISCONNECTS", "40"))):
+        whole = request(chance, "smollm2")
+        sent = whole if chance.random() > 0.2 else whole[: chance.randrange(len(whole))]
+        with socket.create_connection((host, int(port)), timeout=10) as leaving:
+            leaving.sendall(sent)
+            if chance.random() < 0.5:
+                leaving.settimeout(chance.random() * 0.3)
+                with contextlib.suppress(TimeoutError):
+                    leaving.recv(chance.randrange(1, 2000))
+    long.close()
+    end = time.monotonic() + 60
+    # The long stream's connection stays open in the client, for its next request.
+    while (after := left_behind(process))[:3] != before[:3] or after[3] > before[3] + 1:
+        assert time.monotonic() < end, (before, after)
+        time.sleep(0.3)
+    answer = process.openai.completions.create(model="smollm2", prompt="1, 2,", max_tokens=2, temperature=0)
+    assert answer.choices[0].text == " 3"
+    assert 'status="500"' not in process.metrics()
 
 
 def test_the_context_length_is_vllms(both: tuple[Process, Process]) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from runtime.engines.base import Unsupported
+from runtime.engines.vllm import config as vllm_config
 from runtime.engines.vllm import defaults
 from runtime.engines.vllm.failures import explain_start
 from runtime.failures import Failure, Reason
+from runtime.state import BackendReason
 
 _GIB = 1 << 30
 SMOLLM2 = defaults.ModelSize(weights=269 * 10**6, cache_per_token=23_040, max_model_len=8192)
@@ -167,3 +171,22 @@ def test_why_the_engine_did_not_start(cause: str, reason: Reason, words: str) ->
 def test_an_engine_killed_by_the_kernel_was_out_of_memory() -> None:
     error = RuntimeError("Engine core initialization failed. Failed core proc(s): {'EngineCore_0': -9}")
     assert explain_start(error, None, config(None)).reason is Reason.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(
+    ("flags", "supported"), [("fpu sse4_2 avx", False), ("fpu avx2", True), ("fpu avx avx512f", True)]
+)
+def test_a_processor_that_would_end_vllm_with_an_illegal_instruction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, supported: bool
+) -> None:
+    """Known before vLLM is imported, so that another backend can serve."""
+    monkeypatch.setattr(vllm_config.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(vllm_config, "_is_cpu_build", lambda: True)
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    if supported:
+        vllm_config._require_instructions(cpuinfo)
+        return
+    with pytest.raises(Unsupported, match="neither AVX2 nor AVX512") as refused:
+        vllm_config._require_instructions(cpuinfo)
+    assert refused.value.reason is BackendReason.PLATFORM_UNSUPPORTED

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 
 import structlog
+import torch
 
 from runtime.engines.base import EngineDead, FinishReason, Load, TokenLogprob
 from runtime.engines.transformers.answer import Answer, Token, deliver
@@ -70,8 +71,10 @@ class Worker(threading.Thread):
     def run(self) -> None:
         """Until `stop`, or until the model fails."""
         try:
-            while self._admit():
-                self._step()
+            # Also for what moves rows between steps: a step's tensors may not be changed outside of it.
+            with torch.inference_mode():
+                while self._admit():
+                    self._step()
         except Exception as error:
             log.exception("the model's thread failed")
             self.problem = f"{type(error).__name__}: {error}"

@@ -1,0 +1,215 @@
+"""What a client of OpenAI's library may ask and must get, whatever engine answers: one function for each.
+
+The model is SmolLM2 with the Hermes template; every case is run on vLLM and on transformers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jsonschema
+import openai
+import pytest
+
+MODEL = "smollm2"
+PROMPT = "1, 2, 3, 4,"
+CHAT: list[Any] = [{"role": "user", "content": "Count to five"}]
+WEATHER: Any = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"place": {"enum": ["Rome", "Oslo"]}},
+            "required": ["place"],
+            "additionalProperties": False,
+        },
+    },
+}
+GREEDY: dict[str, Any] = {"model": MODEL, "temperature": 0}
+
+
+def several_choices(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model=MODEL, prompt=["a", PROMPT], n=2, max_tokens=3, temperature=0)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    assert answer.choices[0].text == answer.choices[1].text
+    assert answer.choices[2].text == answer.choices[3].text != answer.choices[0].text
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 12
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + 12
+
+
+def token_ids_and_echo(client: openai.OpenAI) -> None:
+    plain = client.completions.create(**GREEDY, prompt=PROMPT, max_tokens=4)
+    ids = client.post("/tokenize", body={"model": MODEL, "prompt": PROMPT}, cast_to=object)
+    echoed = client.completions.create(**GREEDY, prompt=ids["tokens"], max_tokens=4, echo=True)  # type: ignore[index]
+    assert echoed.choices[0].text == PROMPT + plain.choices[0].text
+    assert echoed.usage == plain.usage
+    alone = client.completions.create(**GREEDY, prompt=PROMPT, max_tokens=0, echo=True)
+    assert (alone.choices[0].text, alone.usage.completion_tokens) == (PROMPT, 0)  # type: ignore[union-attr]
+
+
+def echo_with_logprobs_is_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(**GREEDY, prompt=PROMPT, max_tokens=1, echo=True, logprobs=1)
+    assert refused.value.param == "logprobs"
+
+
+def stops_within_tokens(client: openai.OpenAI) -> None:
+    whole = client.completions.create(**GREEDY, prompt=PROMPT, max_tokens=16)
+    text = whole.choices[0].text
+    stop = text[5:9]  # from the middle of one token into another, wherever their borders are
+    cut = client.completions.create(**GREEDY, prompt=PROMPT, max_tokens=16, stop=["never", stop])
+    assert (cut.choices[0].text, cut.choices[0].finish_reason) == (text[: text.index(stop)], "stop")
+    stream = client.completions.create(**GREEDY, prompt=PROMPT, max_tokens=16, stop=stop, stream=True)
+    assert "".join(chunk.choices[0].text for chunk in stream) == cut.choices[0].text
+
+
+def min_tokens_and_bias(client: openai.OpenAI) -> None:
+    tokens: Any = client.post("/tokenize", body={"model": MODEL, "prompt": " blue"}, cast_to=object)
+    (blue,) = tokens["tokens"]
+    biased = client.completions.create(**GREEDY, prompt=PROMPT, max_tokens=3, logit_bias={str(blue): 100})
+    assert biased.choices[0].text == " blue" * 3
+    ends: Any = client.post("/tokenize", body={"model": MODEL, "prompt": "<|im_end|>"}, cast_to=object)
+    bias = {str(ends["tokens"][0]): 100}
+    at_once = client.completions.create(**GREEDY, prompt=PROMPT, max_tokens=9, logit_bias=bias)
+    assert (at_once.choices[0].text, at_once.choices[0].finish_reason) == ("", "stop")
+    later = client.completions.create(
+        **GREEDY, prompt=PROMPT, max_tokens=9, logit_bias=bias, extra_body={"min_tokens": 5}
+    )
+    assert later.choices[0].finish_reason == "stop"
+    assert later.usage.completion_tokens == 6  # type: ignore[union-attr]
+    never = client.completions.create(
+        **GREEDY, prompt=PROMPT, max_tokens=9, logit_bias=bias, extra_body={"ignore_eos": True}
+    )
+    assert never.choices[0].finish_reason == "length"
+    assert never.usage.completion_tokens == 9  # type: ignore[union-attr]
+
+
+def seeds(client: openai.OpenAI) -> None:
+    def ask(seed: int) -> list[str]:
+        answer = client.completions.create(
+            model=MODEL, prompt="Once", max_tokens=8, temperature=1.5, top_p=0.95, seed=seed, n=2,
+            extra_body={"top_k": 500, "min_p": 0.0001, "repetition_penalty": 1.1},
+            presence_penalty=0.1, frequency_penalty=0.1,
+        )  # fmt: skip
+        return [choice.text for choice in answer.choices]
+
+    first = ask(1)
+    assert ask(1) == first
+    assert first[0] != first[1]
+    assert ask(9) != first
+
+
+def log_probabilities(client: openai.OpenAI) -> None:
+    old = client.completions.create(**GREEDY, prompt=PROMPT, max_tokens=4, logprobs=2).choices[0]
+    assert old.logprobs is not None
+    assert "".join(old.logprobs.tokens or ()) == old.text
+    assert old.logprobs.text_offset == [sum(map(len, (old.logprobs.tokens or ())[:n])) for n in range(4)]
+    assert all(len(each) == 2 for each in old.logprobs.top_logprobs or ())
+    new = client.chat.completions.create(**GREEDY, messages=CHAT, max_tokens=4, logprobs=True, top_logprobs=3)
+    content = new.choices[0].logprobs.content  # type: ignore[union-attr]
+    assert content is not None
+    assert "".join(each.token for each in content) == new.choices[0].message.content
+    for each in content:
+        assert len(each.top_logprobs) == 3
+        assert each.top_logprobs[0].logprob == each.logprob <= 0  # greedy
+        assert bytes(each.bytes or ()) == each.token.encode()
+
+
+def shape_of_a_completion_stream(client: openai.OpenAI) -> None:
+    stream = client.completions.create(**GREEDY, prompt=PROMPT, max_tokens=5, stream=True)
+    chunks = [chunk.to_dict() for chunk in stream]
+    assert len({(chunk["id"], chunk["created"]) for chunk in chunks}) == 1
+    assert re.fullmatch(r"cmpl-[0-9a-f]{32}", str(chunks[0]["id"]))
+    assert not any("usage" in chunk for chunk in chunks)
+    reasons = [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"]]  # type: ignore[attr-defined]
+    assert reasons == [None] * (len(reasons) - 1) + ["length"]
+    for chunk in chunks:
+        assert (chunk["object"], chunk["model"]) == ("text_completion", MODEL)
+        assert chunk["system_fingerprint"] is None
+        assert all(choice["logprobs"] is None for choice in chunk["choices"])  # type: ignore[attr-defined]
+
+
+def shape_of_a_chat_stream(client: openai.OpenAI) -> None:
+    stream = client.chat.completions.create(
+        **GREEDY, messages=CHAT, max_tokens=5, stream=True, stream_options={"include_usage": True}
+    )
+    *chunks, last = [chunk.to_dict() for chunk in stream]
+    assert len({(chunk["id"], chunk["created"]) for chunk in [*chunks, last]}) == 1
+    assert re.fullmatch(r"chatcmpl-[0-9a-f]{32}", str(last["id"]))
+    assert all(chunk["usage"] is None for chunk in chunks)
+    assert last["choices"] == []
+    assert last["usage"]["completion_tokens"] == 5  # type: ignore[index]
+    choices: list[Any] = [choice for chunk in chunks for choice in chunk["choices"]]  # type: ignore[attr-defined]
+    assert ["role" in choice["delta"] for choice in choices] == [True] + [False] * (len(choices) - 1)
+    assert [choice["finish_reason"] for choice in choices][:-1] == [None] * (len(choices) - 1)
+    assert choices[-1]["finish_reason"] == "length"
+    whole = client.chat.completions.create(**GREEDY, messages=CHAT, max_completion_tokens=5).to_dict()
+    message: Any = whole["choices"][0]["message"]  # type: ignore[index]
+    assert "".join(choice["delta"].get("content", "") for choice in choices) == message["content"]
+    assert message["tool_calls"] is message["function_call"] is whole["system_fingerprint"] is None
+    assert last["usage"] == whole["usage"]
+
+
+def any_json(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        **GREEDY, messages=CHAT, max_tokens=30, response_format={"type": "json_object"}
+    )
+    text = answer.choices[0].message.content or ""
+    assert text.startswith("{")
+    if answer.choices[0].finish_reason == "stop":
+        assert isinstance(json.loads(text), dict)
+
+
+def a_named_tool(client: openai.OpenAI) -> None:
+    wanted: Any = {"type": "function", "function": {"name": "weather"}}
+    options: Any = {**GREEDY, "messages": CHAT, "tools": [WEATHER], "tool_choice": wanted, "max_tokens": 40}
+    whole = client.chat.completions.create(**options)
+    (call,) = whole.choices[0].message.tool_calls or ()
+    jsonschema.validate(json.loads(call.function.arguments), WEATHER["function"]["parameters"])
+    assert whole.choices[0].finish_reason == "stop"  # as OpenAI has it for a tool that was named
+    with client.chat.completions.stream(
+        **{name: value for name, value in options.items() if name != "stream"}
+    ) as stream:
+        message = stream.get_final_completion().choices[0].message
+    (streamed,) = message.tool_calls or ()
+    assert streamed.function.arguments == call.function.arguments
+    assert streamed.function.name == "weather"
+    assert not message.content
+
+
+def models(client: openai.OpenAI) -> None:
+    (listed,) = client.models.list()
+    assert (listed.id, listed.object) == (MODEL, "model")
+    assert client.models.retrieve(MODEL).to_dict()["ready"] is True
+    for wrong in ("other", "a/b/c"):
+        with pytest.raises(openai.NotFoundError) as refused:
+            client.models.retrieve(wrong)
+        assert refused.value.code == "model_not_found"
+
+
+def embeddings_of_a_model_that_writes(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.embeddings.create(model=MODEL, input="x")
+    assert (refused.value.param, refused.value.code) == ("model", "model_not_supported")
+
+
+CASES: tuple[Callable[[openai.OpenAI], None], ...] = (
+    several_choices,
+    token_ids_and_echo,
+    echo_with_logprobs_is_refused,
+    stops_within_tokens,
+    min_tokens_and_bias,
+    seeds,
+    log_probabilities,
+    shape_of_a_completion_stream,
+    shape_of_a_chat_stream,
+    any_json,
+    a_named_tool,
+    models,
+    embeddings_of_a_model_that_writes,
+)
