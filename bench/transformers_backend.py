@@ -158,7 +158,9 @@ async def main(arguments: argparse.Namespace) -> int:
         ),
         "transformers serve": library_server(model, dtype, tokens),
     }
-    for case in (*_CASES, *servers):
+    for case in ("ours", *_CASES, *list(servers)[1:]):
+        if arguments.only and case not in arguments.only:
+            continue
         try:
             if case in _CASES:
                 rates[case] = own_process(case, model, dtype, tokens)
@@ -186,6 +188,7 @@ if __name__ == "__main__":
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--seconds", type=float, default=30, help="a server is cut off after so long")
+    parser.add_argument("--only", action="append", help="a case by its name; several times for several")
     parser.add_argument("--case", choices=list(_CASES), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.case:
