@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stoker.serving import quantities
 from stoker.serving.admission import syntax
 from stoker.serving.admission.places import Place
 from stoker.serving.admission.pod_shape import Rule
@@ -19,6 +21,12 @@ from stoker.serving.problems import (
 )
 
 Found = Iterator[FieldProblem]
+# As container engines read it: github.com/distribution/reference, regexp.go.
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
+_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    rf"(?:{_HOST}/)?{_PART}(?:/{_PART})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@[A-Za-z0-9+._-]+:[0-9A-Fa-f]{{32,}})?"
+)
 Object = Mapping[str, Any]
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 _HANDLERS = ("exec", "grpc", "httpGet", "tcpSocket")
@@ -30,6 +38,9 @@ def _container(container: Object, at: Place) -> Found:
     image = container.get("image") or ""
     if image != image.strip():
         yield invalid(at.field("image").path, image, "must not begin or end with white space")
+    elif image and not _IMAGE.fullmatch(image) and not syntax.filled_in_later(image):
+        detail = 'must be an image: "registry.example.com/group/name:tag", the name in lower case'
+        yield invalid(at.field("image").path, image, detail)
     for name in _PROBES:
         probe = container.get(name)
         if probe:
@@ -200,9 +211,13 @@ def _resources(resources: Object, at: Place) -> Found:
                 yield from syntax.qualified_name(name, path)
             elif name not in _RESOURCES and not name.startswith("hugepages-"):
                 yield not_supported(path, name, _RESOURCES, 'devices have a domain: "nvidia.com/gpu"')
+            elif name in _BYTES and 0 < quantities.parse(resources[part][name]) < 2**20:
+                value = resources[part][name]
+                yield invalid(path, value, 'is less than a mebibyte; with a unit: "512Mi", "16Gi"')
 
 
-_RESOURCES = ("cpu", "ephemeral-storage", "memory")
+_BYTES = ("ephemeral-storage", "memory")
+_RESOURCES = ("cpu", *_BYTES)
 
 
 CONTAINER_RULES: Mapping[str, Rule] = {

@@ -16,7 +16,9 @@ from stoker.serving.api.reading import Object
 from stoker.serving.problems import FieldProblem, child, duplicate, invalid, nearest, not_supported
 from stoker.serving.rendering.arguments import Flag, parse_flags, value_of
 
-_SIZE = re.compile(r"-?\d+(\.\d+)?[A-Za-z]{0,3}|auto")
+_SIZE = re.compile(r"-1|\d+(\.\d+)?[A-Za-z]{0,3}|auto")
+# What vLLM's parser lets through and its engine refuses (vllm/config/cache.py).
+_BOUNDS: Mapping[str, Mapping[str, Any]] = {"gpu_memory_utilization": {"minimum": 0, "maximum": 1}}
 _TRUTH = frozenset({"true", "false", "1", "0", "yes", "no", "on", "off"})
 _AUTO = frozenset({"vllm", "huggingface"})
 # Looking for a near one takes a fraction of a millisecond, and a thousand mistakes are no typing mistakes.
@@ -60,7 +62,7 @@ def check_flags(
             )
             yield invalid(where, flag.written, detail)
             continue
-        yield from _check_value(flag, where, properties[name])
+        yield from _check_value(flag, where, {**properties[name], **_BOUNDS.get(name, {})})
 
 
 def canonical(flag: Flag, schema: Object) -> str:
@@ -129,6 +131,12 @@ def _unknown(
     known = instead.get(flag.name)
     if known is not None:
         return FieldProblem(path, "FieldValueNotSupported", f"Unsupported flag {flag.written}: {known}")
+    word, space, rest = flag.written.partition(" ")
+    if space:
+        detail = (
+            f"Unknown flag {flag.written}: a flag and its value are two entries, or {word}={rest.strip()}"
+        )
+        return FieldProblem(path, "FieldValueNotSupported", detail)
     begun = flag.name
     whole = [name for name in properties if name.startswith(begun)] if len(begun) > 1 else []
     if whole and flag.written.startswith("--"):

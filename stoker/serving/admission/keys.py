@@ -108,6 +108,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     f"{_KSERVE}autoscalerClass": ("external", "hpa", "keda", "none"),
     f"{_KSERVE}deploymentMode": ("Knative", "ModelMesh", "RawDeployment", "Serverless", "Standard"),
     f"{_KSERVE}metric": ("concurrency", "cpu", "memory", "rps"),
+    names.STOP_ANNOTATION: ("false", "true"),
     storage.READ_ONLY_ANNOTATION: ("false", "true"),
 }
 _NUMBERS: Mapping[str, tuple[int, int]] = {

@@ -58,6 +58,25 @@ class Place:
         return Place("", self.own[moved], self, moved)
 
 
+class _Nowhere(Place):
+    """The place of every value that nobody asks after: most are right, and need no path."""
+
+    __slots__ = ()
+
+    @property
+    def path(self) -> str:
+        return ""
+
+    def field(self, name: str) -> Place:
+        return self
+
+    def entry(self, index: int, value: Any, keys: Sequence[str] = ()) -> Place:
+        return self
+
+
+NOWHERE: Place = _Nowhere("")
+
+
 def identity(value: Any, keys: Sequence[str]) -> tuple[str, ...]:
     """What tells an entry of a list apart from the others; a port's protocol is TCP where it says none."""
     if not isinstance(value, Mapping):

@@ -12,7 +12,7 @@ from typing import Any
 
 from stoker.serving import quantities
 from stoker.serving.admission import syntax
-from stoker.serving.admission.places import Place, identity
+from stoker.serving.admission.places import NOWHERE, Place, identity
 from stoker.serving.admission.pod_schema import Node
 from stoker.serving.problems import FieldProblem, duplicate, invalid, nearest, not_supported, required
 
@@ -50,7 +50,10 @@ def check(
     found: list[FieldProblem] = []
     if sound.get(id(value)) is node:
         return found
-    _Check(rules, sound, found).value(value, node, place)
+    _Check(rules, sound, found).value(value, node, NOWHERE)
+    if found:  # where something is wrong, it is said where
+        found.clear()
+        _Check(rules, sound, found).value(value, node, place)
     return found
 
 
@@ -58,7 +61,7 @@ def sound_parts(value: Any, node: Node, rules: Mapping[str, Rule]) -> Iterator[t
     """Of a value that stays in memory and is never changed: its objects and lists that have no problems."""
     if not isinstance(value, dict | list):
         return
-    if not check(value, node, Place(""), rules):
+    if not check(value, node, NOWHERE, rules):
         yield id(value), node
     inner: Iterable[tuple[Any, Node | None]] = [(each, node.items) for each in value]
     if isinstance(value, dict):

@@ -11,7 +11,7 @@ from typing import Any
 
 from stoker.serving import quantities
 from stoker.serving.api.objects import InferenceService
-from stoker.serving.problems import FieldProblem, child, invalid, not_supported, required
+from stoker.serving.problems import FieldProblem, child, forbidden, invalid, not_supported, required
 
 # KServe's words: pkg/apis/serving/v1beta1/component.go and autoscaling.go (v0.20).
 METRICS = ("concurrency", "cpu", "memory", "rps")
@@ -42,6 +42,8 @@ def _strategy(strategy: Mapping[str, Any]) -> Found:
     kind, rolling = strategy.get("type"), strategy.get("rollingUpdate")
     if kind not in (None, "", "RollingUpdate", "Recreate"):
         yield not_supported(child(path, "type"), kind, ["RollingUpdate", "Recreate"])
+    if kind == "Recreate" and rolling is not None:
+        yield forbidden(child(path, "rollingUpdate"), "must not be set where type is Recreate")
     if not isinstance(rolling, Mapping):
         return
     for name in rolling.keys() - {"maxSurge", "maxUnavailable"}:
@@ -58,7 +60,8 @@ def _share(value: Any, path: str, name: str) -> Found:
     if value is None:
         return
     number = str(value).removesuffix("%")
-    if isinstance(value, bool) or not number.isdigit() or len(number) > 4:
+    quoted = isinstance(value, str) and not value.endswith("%")  # Kubernetes reads a string as a percentage
+    if isinstance(value, bool) or quoted or not number.isdigit() or len(number) > 4:
         yield invalid(path, value, 'must be a number of pods, 0 or greater, or a percentage: "25%"')
     elif name == "maxUnavailable" and str(value).endswith("%") and int(number) > 100:
         yield invalid(path, value, "must be at most 100%")

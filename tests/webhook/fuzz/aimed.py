@@ -82,6 +82,7 @@ AIMED: dict[tuple[str, ...], list[Any]] = {
     ],
     (*_MODEL, "resources"): [
         _resources(cpu="2", memory="4Gi"),
+        _resources(cpu="2", memory="512m"),
         _resources(gpu=2),
         _resources(gpu="4"),
         _resources(gpu="500m"),
@@ -166,7 +167,9 @@ AIMED: dict[tuple[str, ...], list[Any]] = {
     (*_PREDICTOR, "hostNetwork"): [True, False],
     (*_PREDICTOR, "deploymentStrategy"): [
         {"type": "Recreate"},
+        {"type": "Recreate", "rollingUpdate": {"maxSurge": 1}},
         {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}},
+        {"rollingUpdate": {"maxSurge": "25"}},
         {"rollingUpdate": {"maxSurge": "150%", "maxUnavailable": "x"}},
     ],
     ("spec", "transformer"): [{"containers": [{"name": "t", "image": "x.y/t:1"}]}],
