@@ -16,6 +16,7 @@ import yaml
 from stoker.local.control_plane import ApiServer
 
 Object = dict[str, Any]
+_TRIES = 3
 
 _PLURALS = {
     "InferenceService": "inferenceservices",
@@ -54,10 +55,21 @@ class DryRuns:
         if obj["kind"] != "ClusterServingRuntime":
             path += f"/namespaces/{obj['metadata']['namespace']}"
         path += f"/{_PLURALS[obj['kind']]}?dryRun=All&fieldValidation=Strict&fieldManager=fuzz"
-        self._connection.request("POST", path, json.dumps(obj), {"Content-Type": "application/json"})
-        reply = self._connection.getresponse()
-        document: Object = json.loads(reply.read())
-        return None if reply.status == 201 else document
+        code, document = self._post(path, json.dumps(obj))
+        return None if code == 201 else document
+
+    def _post(self, path: str, body: str) -> tuple[int, Object]:
+        """Asks anew where the connection broke, as it does when an hour's run is stopped for a while."""
+        for left in reversed(range(_TRIES)):
+            try:
+                self._connection.request("POST", path, body, {"Content-Type": "application/json"})
+                reply = self._connection.getresponse()
+                return reply.status, json.loads(reply.read())
+            except (http.client.HTTPException, OSError):
+                self._connection.close()
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
 
     def close(self) -> None:
         self._connection.close()
