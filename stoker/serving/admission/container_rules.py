@@ -211,9 +211,16 @@ def _resources(resources: Object, at: Place) -> Found:
                 yield from syntax.qualified_name(name, path)
             elif name not in _RESOURCES and not name.startswith("hugepages-"):
                 yield not_supported(path, name, _RESOURCES, 'devices have a domain: "nvidia.com/gpu"')
-            elif name in _BYTES and 0 < quantities.parse(resources[part][name]) < 2**20:
+            elif name in _BYTES and _tiny(resources[part][name]):
                 value = resources[part][name]
                 yield invalid(path, value, 'is less than a mebibyte; with a unit: "512Mi", "16Gi"')
+
+
+def _tiny(amount: Any) -> bool:
+    try:
+        return 0 < quantities.parse(amount) < 2**20
+    except ValueError:  # null, or filled in later; what is no quantity at all is refused as such
+        return False
 
 
 _BYTES = ("ephemeral-storage", "memory")

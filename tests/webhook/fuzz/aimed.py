@@ -53,6 +53,7 @@ AIMED: dict[tuple[str, ...], list[Any]] = {
         [_ID, "--max-model-len=-5"],
         [_ID, "--max-model-len", "1", "2"],
         [_ID, "--max-model-len"],
+        [_ID, "--max-model-len 2048"],
         [_ID, "--dtype=float17"],
         [_ID, "--gpu-memory-utilization=much"],
         [_ID, "--gpu-memory-utilization=7"],
@@ -83,6 +84,7 @@ AIMED: dict[tuple[str, ...], list[Any]] = {
     (*_MODEL, "resources"): [
         _resources(cpu="2", memory="4Gi"),
         _resources(cpu="2", memory="512m"),
+        _resources(cpu="2", memory=None),
         _resources(gpu=2),
         _resources(gpu="4"),
         _resources(gpu="500m"),

@@ -86,7 +86,7 @@ def objects(draw: st.DrawFn, mistakes: tuple[Object, ...] = ()) -> Object:
     obj = copy.deepcopy(draw(st.sampled_from(chosen)))
     if pool == "service":
         obj["metadata"]["name"] = draw(NAMES)
-    for _ in range(draw(st.integers(0, 2))):
+    for _ in range(draw(st.sampled_from((0, 0, 1, 1, 2)))):
         values = AIMED if obj["kind"] == "InferenceService" else AIMED_RUNTIME
         if draw(st.booleans()):
             path = draw(st.sampled_from(sorted(values)))
