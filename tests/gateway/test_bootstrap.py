@@ -61,7 +61,10 @@ async def test_envoy_takes_every_setting_without_a_warning(tmp_path: Path) -> No
     )
     output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert process.returncode == 0, output.decode()
-    assert "warning" not in output.decode().lower().replace("--log-level warning", "")
+    # The `stats` access logger's metrics have one prefix for now: its successor is not in the protos that are
+    # published for Python yet.
+    said = output.decode().lower().replace("--log-level warning", "").splitlines()
+    assert [line for line in said if "warning" in line and "access_loggers.stats.v3" not in line] == []
 
 
 def test_containers_listen_where_probes_and_service_look() -> None:

@@ -91,4 +91,7 @@ def test_every_panel_is_drawn(recorded: Recording, tmp_path: Path) -> None:
     for path in drawn:
         with Image.open(path) as picture:
             colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24) or []}
-        assert (0x1F, 0x77, 0xD0) in colours, "the first line's"
+        # A thin line's edges are blended with what is behind it, and all of it may be edge.
+        first = (0x1F, 0x77, 0xD0)
+        near = [max(abs(a - b) for a, b in zip(colour, first, strict=True)) for colour in colours]
+        assert min(near) < 24, "the first line's"

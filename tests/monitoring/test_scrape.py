@@ -35,7 +35,11 @@ async def test_the_dashboards_of_services_have_data(tmp_path: Path) -> None:
         if panel.title not in _VLLM_ALONE | _GATEWAYS | _ONLY_WHERE_IT_HAPPENS
     }
     assert len(wanted) > 50
-    async with serve() as server, _controller() as controller, asyncio.timeout(90):
+    async with (
+        serve("--echo_token_seconds=0.005") as server,
+        _controller() as controller,
+        asyncio.timeout(90),
+    ):
         with _prometheus(server.url, controller, tmp_path) as url:
             missing = set(wanted)
             while missing:

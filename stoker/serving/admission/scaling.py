@@ -60,8 +60,8 @@ def _share(value: Any, path: str, name: str) -> Found:
     if value is None:
         return
     number = str(value).removesuffix("%")
-    quoted = isinstance(value, str) and not value.endswith("%")  # Kubernetes reads a string as a percentage
-    if isinstance(value, bool) or quoted or not number.isdigit() or len(number) > 4:
+    # KServe documents numbers as text, which a Deployment of its own would refuse; here they are numbers.
+    if isinstance(value, bool) or not number.isdigit() or len(number) > 4:
         yield invalid(path, value, 'must be a number of pods, 0 or greater, or a percentage: "25%"')
     elif name == "maxUnavailable" and str(value).endswith("%") and int(number) > 100:
         yield invalid(path, value, "must be at most 100%")

@@ -165,14 +165,6 @@ ROWS: list[Row] = [
         isvc(annotations={"serving.kserve.io/stop": "true"}),
     ),
     (
-        "surge that is neither a number nor a percentage",
-        "webhook",
-        f"{_ROLL}.maxSurge",
-        "a percentage",
-        _roll(maxSurge="25"),
-        _roll(maxSurge="25%"),
-    ),
-    (
         "share of the memory as a percentage",
         "webhook",
         f"{_M}.args[1]",

@@ -171,7 +171,7 @@ AIMED: dict[tuple[str, ...], list[Any]] = {
         {"type": "Recreate"},
         {"type": "Recreate", "rollingUpdate": {"maxSurge": 1}},
         {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}},
-        {"rollingUpdate": {"maxSurge": "25"}},
+        {"rollingUpdate": {"maxSurge": "2"}},
         {"rollingUpdate": {"maxSurge": "150%", "maxUnavailable": "x"}},
     ],
     ("spec", "transformer"): [{"containers": [{"name": "t", "image": "x.y/t:1"}]}],
