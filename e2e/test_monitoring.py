@@ -54,6 +54,13 @@ def samples(url: str, query: str) -> list[Sample]:
     return [sample for sample in found if sample["value"][1] != "NaN"]
 
 
+def scrapes_the_controller(url: str) -> bool:
+    try:
+        return bool(samples(url, 'up{job="stoker-controller"} == 1'))
+    except OSError:  # Prometheus is not up yet
+        return False
+
+
 @contextmanager
 def traffic(cluster: Cluster, name: str) -> Iterator[None]:
     """Streams in a row from three clients: one reads to the end, one leaves, one names no model of ours."""
@@ -86,6 +93,8 @@ def traffic(cluster: Cluster, name: str) -> Iterator[None]:
 @pytest.mark.timeout(240)
 def test_dashboards_rules_and_alerts(cluster: Cluster, prometheus: str) -> None:
     cluster.apply(ECHO_RUNTIME)
+    # What happens once, as the first Ready does, shows as a rate only where it was looked at before.
+    cluster.wait("the controller is scraped", lambda: scrapes_the_controller(prometheus))
     promised = inference_service("promised", "--echo_token_seconds=0.01")
     promised["metadata"]["annotations"] = {
         "stoker.dev/objective-availability": "99",

@@ -201,12 +201,9 @@ def _wanted(settings: Settings) -> Wanted:
 
 
 def _vllm(settings: Settings, files: ModelFiles) -> Engine:
-    if settings.task == "text_embedding":
-        message = "embeddings are served with transformers"
-        raise Unsupported(BackendReason.TASK_UNSUPPORTED, message)
     if importlib.util.find_spec("vllm") is None:
         raise Unsupported(BackendReason.VLLM_NOT_INSTALLED, "vLLM is not installed in this image")
-    from runtime.engines.vllm.engine import make_engine  # noqa: PLC0415 - imports vLLM, for seconds
+    from runtime.engines.vllm.make import make_engine  # noqa: PLC0415 - imports vLLM, for seconds
 
     return make_engine(settings, files)
 
@@ -214,7 +211,7 @@ def _vllm(settings: Settings, files: ModelFiles) -> Engine:
 def _transformers(settings: Settings, files: ModelFiles) -> Engine:
     if importlib.util.find_spec("transformers") is None or importlib.util.find_spec("torch") is None:
         raise Failure(Reason.BACKEND_UNAVAILABLE, "transformers and torch are not installed in this image.")
-    if settings.task == "text_embedding":
+    if settings.embeds:
         from runtime.engines.transformers.embedding import EmbeddingEngine  # noqa: PLC0415
 
         return EmbeddingEngine(

@@ -47,6 +47,11 @@ class Settings:
     allow_pickle: bool = False
 
     @property
+    def embeds(self) -> bool:
+        """Whether the model is to give embeddings, and to write no text."""
+        return self.task == "text_embedding"
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Every name by which requests may ask for the model, the main one first."""
         return (self.model_name, *(each for each in self.served_model_name if each != self.model_name))

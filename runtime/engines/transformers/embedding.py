@@ -26,6 +26,7 @@ from runtime.engines.base import (
     Sampling,
     Sink,
 )
+from runtime.engines.pooling import Pooling, pooling_of
 from runtime.failures import Failure, Reason, explain
 from runtime.state import Phase
 from runtime.text.tokenizer import HubTokenizer
@@ -62,7 +63,7 @@ class EmbeddingEngine:
         self._rows = max_num_seqs or DEFAULT_MAX_NUM_SEQS
         self._trust_remote_code = trust_remote_code
         self._model: Any = None
-        self._pooling = "mean"
+        self._pooling = Pooling.MEAN
         self._waiting: list[_Waiting] = []
         self._running = 0
         self._steps = 0
@@ -174,9 +175,9 @@ class EmbeddingEngine:
         tokens = torch.tensor(padded, device=lengths.device)
         with torch.inference_mode():
             states = self._model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
-            if self._pooling == "cls":
+            if self._pooling is Pooling.CLS:
                 pooled = states[:, 0]
-            elif self._pooling == "lasttoken":
+            elif self._pooling is Pooling.LAST:
                 pooled = states[torch.arange(len(prompts)), lengths - 1]
             else:
                 pooled = (states * mask.unsqueeze(-1)).sum(1) / lengths.unsqueeze(1)
@@ -202,7 +203,7 @@ class EmbeddingEngine:
         except Exception as error:
             raise explain(error, doing="loading the model with transformers") from error
         self._model = (model.to("cuda") if torch.cuda.is_available() else model).eval()
-        self._pooling = _pooling(self._files.path, decoder=not _is_encoder(config))
+        self._pooling = pooling_of(self._files.path)
         length, asked = _length(config, self._files.path), self._max_model_len
         if asked is not None and asked > length:
             raise Failure(
@@ -214,26 +215,6 @@ class EmbeddingEngine:
             tokenizer=HubTokenizer(tokenizer, vocab_size=config.get_text_config().vocab_size),
             embeds=True,
         )
-
-
-def _is_encoder(config: Any) -> bool:
-    """Whether every token sees every other: then the mean of all says more than the last one."""
-    names = " ".join(config.architectures or ())
-    return not any(word in names for word in ("CausalLM", "LMHead", "Qwen", "Llama", "Mistral", "Gemma"))
-
-
-def _pooling(path: Path, *, decoder: bool) -> str:
-    """How token states become one vector: as sentence-transformers' own file says, or by the architecture."""
-    file = path / "1_Pooling" / "config.json"
-    if file.is_file():
-        said = json.loads(file.read_text())
-        for name, word in (("cls_token", "cls"), ("lasttoken", "lasttoken"), ("mean_tokens", "mean")):
-            if said.get(f"pooling_mode_{name}"):
-                return word
-        raise Failure(
-            Reason.MODEL_UNSUPPORTED, f"{file.name} asks for a pooling other than mean, cls and last."
-        )
-    return "lasttoken" if decoder else "mean"
 
 
 def _length(config: Any, path: Path) -> int:

@@ -12,6 +12,7 @@ import structlog
 
 from runtime import machine
 from runtime.engines.base import ModelFiles, Unsupported
+from runtime.engines.pooling import Pooling, pooling_of
 from runtime.engines.vllm import defaults
 from runtime.failures import Failure, Reason, chain
 from runtime.flags.settings import Settings
@@ -74,7 +75,7 @@ def _build(make_args: Callable[..., Any], settings: Settings, fixed: dict[str, A
     except Exception as error:
         raise _refusal(error) from error
     runner = config.model_config.runner_type
-    if runner != "generate":
+    if runner != "generate" and not settings.embeds:
         raise Failure(
             Reason.MODEL_UNSUPPORTED,
             f"This model is for {runner}, and --task=text_generation needs one that generates text.",
@@ -91,6 +92,8 @@ def _fixed(settings: Settings, files: ModelFiles, written: set[str], on_cpu: boo
         "trust_remote_code": settings.trust_remote_code,
         "max_model_len": settings.max_model_len,
     }
+    if settings.embeds:
+        fixed |= {"runner": "pooling"} | _pooler(files, written)
     if settings.max_num_seqs is not None:
         fixed["max_num_seqs"] = settings.max_num_seqs
     elif on_cpu:
@@ -99,6 +102,15 @@ def _fixed(settings: Settings, files: ModelFiles, written: set[str], on_cpu: boo
     if on_cpu and not {"enforce_eager", "compilation_config", "optimization_level"} & written:
         fixed["enforce_eager"] = True
     return fixed
+
+
+def _pooler(files: ModelFiles, written: set[str]) -> dict[str, Any]:
+    from vllm.config import PoolerConfig  # noqa: PLC0415 - vLLM is imported by now
+
+    if "pooler_config" in written:
+        return {}
+    names = {Pooling.CLS: "CLS", Pooling.LAST: "LAST", Pooling.MEAN: "MEAN"}
+    return {"pooler_config": PoolerConfig(seq_pooling_type=names[pooling_of(files.path)])}
 
 
 def _cache_bytes(config: Any, files: ModelFiles) -> int:
@@ -157,6 +169,8 @@ def _refusal(error: Exception) -> Exception:
         if isinstance(each, Failure | Unsupported):
             return each
     text = next(" ".join(str(each).split()) for each in chain(error))
+    if "does not support `--runner pooling`" in text:
+        return Unsupported(BackendReason.TASK_UNSUPPORTED, "vLLM makes no embeddings with this model")
     if any(words in text for words in _UNKNOWN_ARCHITECTURE):
         return Unsupported(
             BackendReason.ARCHITECTURE_UNSUPPORTED, f"vLLM does not know this model: {_short(text)}"

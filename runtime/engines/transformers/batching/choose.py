@@ -70,8 +70,10 @@ def _unfit(config: Any, longest: int) -> str | None:
     if layers - _KNOWN_LAYERS:
         return f"it has layers that share nothing: {', '.join(sorted(layers - _KNOWN_LAYERS))}"
     for rope in _ropes(getattr(config, "rope_parameters", None) or {}):
+        if rope.get("rope_type") not in _LENGTH_DEPENDENT:
+            continue
         own = rope.get("original_max_position_embeddings") or config.max_position_embeddings
-        if rope.get("rope_type") in _LENGTH_DEPENDENT and longest > own:
+        if longest > own:
             return f"its positions depend on the longest sequence; with --max_model_len={own} they do not"
     return None
 
