@@ -183,7 +183,10 @@ async def _filled(target: Path, amount: int) -> int:
     deadline = asyncio.get_running_loop().time() + 30
     while asyncio.get_running_loop().time() < deadline:
         for marks in target.glob(".stoker-fetch/*.progress"):
-            data = marks.read_bytes()
+            try:
+                data = marks.read_bytes()
+            except FileNotFoundError:  # that of a small file, which is whole by now
+                continue
             if int.from_bytes(data[8:16], "little") == len(WEIGHTS):
                 done = int.from_bytes(data[24:32], "little")
                 if done >= amount:
