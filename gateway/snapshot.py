@@ -71,10 +71,11 @@ def build(inference_services: Iterable[Object], pods: Iterable[Object], options:
     hosts, problems = _hosts(served, options.settings)
     table = resources.routes(_virtual_hosts(hosts, routes, options))
     made[resources.ROUTES][table.name] = table
+    tracing = None
     if options.traces is not None:
         collector = resources.resource(traces.CLUSTER_NAME, traces.cluster(options.traces))
         made[resources.CLUSTER][collector.name] = collector
-    tracing = traces.tracing(options.traces) if options.traces is not None else None
+        tracing = traces.tracing(options.traces)
     listener = resources.listener(options.listener_port, access_log=options.access_log, tracing=tracing)
     made[resources.LISTENER][listener.name] = listener
     return Snapshot(MappingProxyType({kind: made[kind] for kind in TYPES}), problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -175,9 +176,10 @@ class Engine(Protocol):
         """
 
 
-class Pulled:
+class Pulled(ABC):
     """Makes `Engine.push` of an engine's own generator of deltas."""
 
+    @abstractmethod
     def generate(
         self, request_id: str, prompt: Sequence[int], sampling: Sampling
     ) -> AsyncGenerator[Delta, None]:
@@ -185,7 +187,6 @@ class Pulled:
 
         Raises EngineDead, EngineRefused, EngineBusy.
         """
-        raise NotImplementedError
 
     async def push(self, request_id: str, prompt: Sequence[int], sampling: Sampling, sink: Sink) -> None:
         """`Engine.push`."""
@@ -193,6 +194,14 @@ class Pulled:
             async for delta in deltas:
                 if sink(delta):
                     return
+
+
+class WritesNoText:
+    """`Engine.push` of an engine that only embeds."""
+
+    async def push(self, request_id: str, prompt: Sequence[int], sampling: Sampling, sink: Sink) -> None:
+        """Nothing. Raises EngineRefused."""
+        raise EngineRefused("This model gives embeddings and writes no text.", "model")
 
 
 @runtime_checkable

@@ -18,13 +18,11 @@ from runtime import machine
 from runtime.background import in_thread
 from runtime.engines.base import (
     EngineDead,
-    EngineRefused,
     Load,
     ModelFacts,
     ModelFiles,
     Reporter,
-    Sampling,
-    Sink,
+    WritesNoText,
 )
 from runtime.engines.pooling import Pooling, pooling_of
 from runtime.failures import Failure, Reason, explain
@@ -41,7 +39,7 @@ class _Waiting:
     future: asyncio.Future[list[float]]
 
 
-class EmbeddingEngine:
+class EmbeddingEngine(WritesNoText):
     """Implements `runtime.engines.base.Engine` and `Embedder`."""
 
     name = "huggingface"
@@ -98,10 +96,6 @@ class EmbeddingEngine:
     def load(self) -> Load:
         """Sequences in the step under way and sequences that wait."""
         return Load(self._running, len(self._waiting))
-
-    async def push(self, request_id: str, prompt: Sequence[int], sampling: Sampling, sink: Sink) -> None:
-        """Nothing: this model writes no text."""
-        raise EngineRefused("This model gives embeddings and writes no text.", "model")
 
     async def embed(self, request_id: str, prompts: Sequence[Sequence[int]]) -> list[Sequence[float]]:
         """One vector of length 1 for each prompt. Cancelling it takes what waits back."""

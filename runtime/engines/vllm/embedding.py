@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 
-from runtime.engines.base import EngineDead, EngineRefused, ModelFacts, Sampling, Sink
+from runtime.engines.base import EngineDead, EngineRefused, ModelFacts, WritesNoText
 from runtime.engines.vllm.process import VllmProcess, vllm_errors
 from runtime.failures import Failure, Reason
 
 
-class VllmEmbeddingEngine(VllmProcess):
+class VllmEmbeddingEngine(WritesNoText, VllmProcess):
     """Implements `runtime.engines.base.Engine` and `Embedder`."""
 
     async def _facts(self) -> ModelFacts:
@@ -23,10 +23,6 @@ class VllmEmbeddingEngine(VllmProcess):
             embeds=True,
             on_cpu=self._on_cpu,
         )
-
-    async def push(self, request_id: str, prompt: Sequence[int], sampling: Sampling, sink: Sink) -> None:
-        """Nothing: this model writes no text."""
-        raise EngineRefused("This model gives embeddings and writes no text.", "model")
 
     async def embed(self, request_id: str, prompts: Sequence[Sequence[int]]) -> list[Sequence[float]]:
         """One vector of length 1 for each prompt. Cancelling it aborts those that are not done."""

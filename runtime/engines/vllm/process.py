@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _STOP_SECONDS = 5.0
 
 
-class VllmProcess:
+class VllmProcess(ABC):
     """All of `runtime.engines.base.Engine` but the work itself, and the facts of the model."""
 
     name = "vllm"
@@ -53,9 +54,9 @@ class VllmProcess:
         self._output.forget()
         return await self._facts()
 
+    @abstractmethod
     async def _facts(self) -> ModelFacts:
         """What the OpenAI layer must know, once vLLM is up."""
-        raise NotImplementedError
 
     def _tokenizer(self, chat_template: str | None = None) -> HubTokenizer:
         """vLLM's own copy of the model's tokenizer."""
