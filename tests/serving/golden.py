@@ -6,6 +6,7 @@ holds one InferenceService, runtimes beside the shipped one, and settings where 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def shipped_runtime() -> dict[str, Any]:
     return yaml.safe_load((MANIFESTS / "runtimes" / "kserve-huggingfaceserver.yaml").read_text())
 
 
+@functools.cache
 def args_schemas() -> Mapping[str, dict[str, Any]]:
     return load_args_schemas(MANIFESTS / "runtimes" / "args-schema")
 
