@@ -13,6 +13,7 @@ import structlog
 from runtime.background import in_thread
 from runtime.engines.base import Embedder, Engine, ModelFiles, Sampling, Unsupported
 from runtime.failures import Failure, Reason, explain
+from runtime.flags.judged import judge, without_vllm
 from runtime.flags.parse import bad_flags
 from runtime.flags.settings import Settings
 from runtime.hub import cache as hub_cache
@@ -100,6 +101,7 @@ class Lifecycle:
         if settings.backend != "auto":
             message = f"asked for with --backend={settings.backend}"
             self._chosen(BackendName(settings.backend), BackendReason.REQUESTED, message)
+        await self._judge_flags()
         files = await self._fetch()
         if settings.backend == "huggingface":
             return _transformers(settings, files)
@@ -113,14 +115,22 @@ class Lifecycle:
             self._chosen(BackendName.VLLM, BackendReason.DEFAULT, "vLLM serves this model")
         return engine
 
+    async def _judge_flags(self) -> None:
+        """vLLM's flags by its own parser, before anything is fetched. Raises Failure."""
+        settings = self._settings
+        if not settings.engine_flags:
+            return
+        self._state.enter(Phase.IMPORTING)
+        try:
+            wrong = await in_thread(lambda: judge(settings.backend, settings.engine_flags), "import vllm")
+        except Unsupported as unsupported:
+            raise Failure(Reason.BACKEND_UNAVAILABLE, f"--backend=vllm: {unsupported.message}") from None
+        if wrong:
+            raise bad_flags(wrong)
+
     def _fall_back(self, unsupported: Unsupported, files: ModelFiles) -> Engine:
         if self._settings.engine_flags:
-            raise bad_flags(
-                [
-                    f"{given.written}: a flag of vLLM, which cannot serve here: {unsupported.message}"
-                    for given in self._settings.engine_flags
-                ]
-            )
+            raise bad_flags(without_vllm(self._settings.engine_flags, unsupported.message))
         self._chosen(BackendName.HUGGINGFACE, unsupported.reason, unsupported.message)
         return _transformers(self._settings, files)
 
@@ -201,8 +211,6 @@ def _wanted(settings: Settings) -> Wanted:
 
 
 def _vllm(settings: Settings, files: ModelFiles) -> Engine:
-    if importlib.util.find_spec("vllm") is None:
-        raise Unsupported(BackendReason.VLLM_NOT_INSTALLED, "vLLM is not installed in this image")
     from runtime.engines.vllm.make import make_engine  # noqa: PLC0415 - imports vLLM, for seconds
 
     return make_engine(settings, files)

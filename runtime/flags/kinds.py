@@ -74,7 +74,9 @@ TEXTS = Kind(str, {"type": "array", "items": {"type": "string"}}, "text")
 TRUTH = Kind(truth, {"type": "boolean"}, "true or false")
 LENGTH = Kind(length, {"type": ["integer", "string"]}, 'a whole number such as 4096 or 16k, or "auto"')
 WHOLE = Kind(int, {"type": "integer"}, "a whole number")
-SIZE = Kind(length_above_0, {"type": ["integer", "string"]}, "a whole number such as 65536 or 64K")
+SIZE = Kind(
+    length_above_0, {"type": ["integer", "string"], "minimum": 1}, "a whole number such as 65536 or 64K"
+)
 COUNT = Kind(_at_least(int, 1), {"type": "integer", "minimum": 1}, "a whole number of at least 1")
 AMOUNT = Kind(_at_least(int, 0), {"type": "integer", "minimum": 0}, "a whole number of at least 0")
 PORT = Kind(

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runtime.engines.base import Unsupported
 from runtime.failures import Failure, Reason
 from runtime.flags import recorded
 from runtime.flags.bounds import BOUNDS, Bounds
+from runtime.flags.judged import judge
 from runtime.flags.kinds import TEXTS, Flag, is_truth
 from runtime.flags.kserve import KSERVE, WITHOUT_EFFECT
 from runtime.flags.nearest import nearest
@@ -23,9 +25,9 @@ from runtime.storage import uri as uris
 def parse(arguments: Sequence[str]) -> Settings:
     """The settings that a command line asks for.
 
-    Flags that are not ours are left in `engine_flags` for vLLM's own parser where vLLM may serve; what can
-    be known to be wrong before vLLM is loaded is refused here. Raises Failure(InvalidArgument) with all
-    problems, one a line.
+    Flags that are not ours are left in `engine_flags` where vLLM may serve, for its own parser to judge
+    (`judged`): that takes seconds, so it is done once the server listens, but here where something else is
+    wrong already. Raises Failure(InvalidArgument) with all problems, one a line.
     """
     given, stray = split(arguments)
     problems = [f"unexpected argument {word!r}: every argument is a flag with a value" for word in stray]
@@ -41,10 +43,12 @@ def parse(arguments: Sequence[str]) -> Settings:
             written.add(flag.name)
     backend = values["backend"]
     problems += _misplaced(backend, written)
-    problems += _unknown(backend, others)
+    refused = [_refused(backend, each) for each in others]
+    problems += filter(None, refused)
     _complete(values, problems)
     if problems:
-        raise bad_flags(problems)
+        theirs = [each for each, why in zip(others, refused, strict=True) if why is None]
+        raise bad_flags([*problems, *_judged(backend, theirs)])
     values["engine_flags"] = tuple(others)
     values["without_effect"] = tuple(sorted(written & WITHOUT_EFFECT))
     values["bounds"] = Bounds(**{flag.name: values.pop(flag.name) for flag in BOUNDS})
@@ -106,29 +110,35 @@ def _misplaced(backend: str, written: Iterable[str]) -> list[str]:
     ]
 
 
-def _unknown(backend: str, others: Sequence[Given]) -> list[str]:
-    """What is wrong with the flags that are not ours, as far as that is known without loading vLLM."""
+def _refused(backend: str, given: Given) -> str | None:
+    """What is wrong with a flag that is not ours, as far as that is known without loading vLLM."""
     record = recorded.load()
-    problems = []
-    for each in others:
-        if each.name in INSTEAD:
-            problems.append(f"{each.written}: {INSTEAD[each.name]}")
-        elif backend in ("auto", "vllm"):
-            # Another version of vLLM than the recorded one has other flags: its own parser will say.
-            if recorded.matches_installed(record) and not record.knows(each):
-                problems.append(unknown_flag(each.written, [*BY_NAME, *record.names()]))
-        elif record.knows(each):
-            problems.append(f"{each.written}: a flag of vLLM, and this is --backend={backend}")
-        else:
-            problems.append(unknown_flag(each.written, BY_NAME))
-    return problems
+    if given.name in INSTEAD:
+        return f"{given.written}: {INSTEAD[given.name]}"
+    if backend in ("auto", "vllm"):
+        # Another version of vLLM than the recorded one has other flags: its own parser will say.
+        if recorded.matches_installed(record) and not record.knows(given):
+            return unknown_flag(given.written, [*BY_NAME, *record.names()])
+        return None
+    if record.knows(given):
+        return f"{given.written}: a flag of vLLM, and this is --backend={backend}"
+    return unknown_flag(given.written, BY_NAME, record.names())
 
 
-def unknown_flag(written: str, known: Iterable[str]) -> str:
-    """The sentence for a flag that does not exist."""
-    known = list(known)
-    close = nearest(written.lstrip("-").split(".", 1)[0], known)
-    return f"{written}: no such flag" + (f"; did you mean --{close}?" if close else "")
+def _judged(backend: str, given: Sequence[Given]) -> list[str]:
+    try:
+        return judge(backend, given)
+    except Unsupported:  # the command line is to be mended first
+        return []
+
+
+def unknown_flag(written: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
+    """The sentence for a flag that does not exist. `elsewhere`: vLLM's flags, where it does not serve."""
+    name = written.lstrip("-").split(".", 1)[0]
+    if close := nearest(name, known):
+        return f"{written}: no such flag; did you mean --{close}?"
+    close = nearest(name, elsewhere)
+    return f"{written}: no such flag" + (f"; vLLM has --{close}, and does not serve here" if close else "")
 
 
 def _complete(values: dict[str, Any], problems: list[str], environ: Mapping[str, str] = os.environ) -> None:

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def installed_properties() -> dict[str, dict[str, Any]]:
     """The flags of the installed vLLM's own parser that are accepted beside ours."""
-    from runtime.engines.vllm.flags import properties  # noqa: PLC0415 - loads vLLM
+    from runtime.engines.vllm.flags.schema import properties  # noqa: PLC0415 - loads vLLM
 
     ours = {flag.name for flag in FLAGS} | INSTEAD.keys() | ALIASES.keys()
     return {name: value for name, value in properties().items() if name not in ours}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from runtime.flags.kinds import length
 from runtime.flags.parse import parse
 from runtime.flags.schema import schema
 from runtime.flags.table import FLAGS
+
+from .serving import serve
 
 _SCHEMA = Path(__file__).parents[2] / "manifests/runtimes/args-schema/runtime-0.1.0.json"
 
@@ -85,6 +88,66 @@ def test_flags_of_the_other_backend_are_refused() -> None:
     ]
 
 
+MISTAKES = {
+    "stray": "unexpected argument 'stray': every argument is a flag with a value",
+    "--http_prot=1": "--http_prot: no such flag; did you mean --http_port?",
+    "--task=text": "--task=text: is one of text_generation, text_embedding",
+    "--gpu_memory_utilisation=1": "--gpu_memory_utilisation: no such flag; did you mean "
+    "--gpu_memory_utilization?",
+    "--model_id": "--model_id takes one value, got none",
+    "--tensor-parallel-size=two": "--tensor-parallel-size=two: must be a whole number",
+    "--gpu-memory-utilization=7": "--gpu-memory-utilization=7: must be less than or equal to 1",
+    "--kv-cache-memory-bytes=x": "--kv-cache-memory-bytes=x: must be a whole number such as 65536 or 64K",
+    "--load-format": "--load-format: takes one value, got none",
+    "--scheduling-policy=fifo": "--scheduling-policy=fifo: is one of fcfs, priority",
+    "--mamba-cache-mode=aling": "--mamba-cache-mode=aling: is one of align, none; did you mean align?",
+    "--enforce-eager=maybe": "--enforce-eager=maybe: must be true or false, or the flag alone",
+    '--compilation-config={"modee":3}': '--compilation-config={"modee":3}: modee: no such key; did you mean '
+    "mode?",
+    "--override-generation-config={": "--override-generation-config={: must be JSON",
+    "-tp=x": "-tp=x: must be a whole number",
+}
+"""Of every kind: names and values, ours and vLLM's."""
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("backend", ["vllm", "auto"])
+def test_every_mistake_is_said_at_once_values_of_vllms_flags_too(backend: str) -> None:
+    found = problems(f"--backend={backend}", *MISTAKES)
+    assert sorted(each for each in found if "--model_id is missing" not in each) == sorted(MISTAKES.values())
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+async def test_vllms_flags_are_judged_before_anything_is_fetched() -> None:
+    """Where nothing else is wrong; the server listens meanwhile."""
+    flags = ("--backend=vllm", "--model_id=nowhere/none", "--block-size=x", "--enforce-eager=maybe")
+    async with serve(*flags, wait=False) as server:
+        with pytest.raises(Failure) as failure:
+            await server.run
+        assert "Fetching" not in server.service.state.seconds()
+    assert (failure.value.exit_code, len(failure.value.message.splitlines())) == (2, 3)
+
+
+def test_flags_of_vllm_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "vllm" else real(name))
+    why = "--block-size: a flag of vLLM, which cannot serve here: vLLM is not installed in this image"
+    assert problems("--model_id=a", "--block-size=16", "--dtype=x")[1:] == [why]
+    assert len(problems("--backend=vllm", "--model_id=a", "--block-size=16", "--dtype=x")) == 1
+
+
+def test_on_transformers_flags_of_vllm_are_refused_whatever_their_value() -> None:
+    found = problems("--backend=huggingface", "--model_id=a", *(m for m in MISTAKES if m != "--model_id"))
+    assert len(found) == len(MISTAKES) - 1
+    assert "--tensor-parallel-size: a flag of vLLM, and this is --backend=huggingface" in found
+    assert (
+        "--gpu_memory_utilisation: no such flag; vLLM has --gpu_memory_utilization, and does not serve here"
+        in found
+    )
+
+
 def test_flags_of_vllm_are_left_to_its_parser() -> None:
     settings = parse(
         ["--model_id=a", "-tp", "2", "--compilation-config.mode=3", "--kv_cache_memory_bytes=1G"]
@@ -149,6 +212,9 @@ def test_the_schema_accepts_what_the_parser_accepts() -> None:
         {"dtype": "bloat16"},
         {"http_port": 99999},
         {"tensor_parallel_size": "two"},
+        {"tensor_parallel_size": 0},
+        {"gpu_memory_utilization": 0},
+        {"max_body_bytes": 0},
     ):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, document)

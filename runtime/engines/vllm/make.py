@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from runtime import machine
 from runtime.engines.base import ModelFiles
-from runtime.engines.vllm import defaults
 from runtime.engines.vllm.config import make_config
 from runtime.engines.vllm.embedding import VllmEmbeddingEngine
 from runtime.engines.vllm.engine import VllmEngine
+from runtime.engines.vllm.importing import import_vllm
 from runtime.flags.settings import Settings
 
 
@@ -16,6 +15,6 @@ def make_engine(settings: Settings, files: ModelFiles) -> VllmEngine | VllmEmbed
 
     Raises Unsupported where another backend could serve, Failure where none could.
     """
-    defaults.prepare_environment(machine.processors())
+    import_vllm()
     config = make_config(settings, files)
     return (VllmEmbeddingEngine if settings.embeds else VllmEngine)(config, settings)
