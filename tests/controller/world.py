@@ -116,9 +116,8 @@ class World:
         """Names of pods by revision."""
         found: dict[str, list[str]] = {}
         for pod in (await self.client.list(PODS, namespace=self.namespace)).items:
-            found.setdefault(pod["metadata"]["labels"]["stoker.dev/revision"], []).append(
-                pod["metadata"]["name"]
-            )
+            if revision := pod["metadata"]["labels"].get("stoker.dev/revision"):
+                found.setdefault(revision, []).append(pod["metadata"]["name"])
         return found
 
     async def ready(self, name: str, revision: int = 1) -> Any:
@@ -213,7 +212,7 @@ class World:
                 await self._kubelet(name, pod)
         makers = {each["metadata"]["uid"] for each in deployments}
         for pod in pods:  # the garbage collector: a Deployment of the same name is another's
-            if _maker(pod) not in makers:
+            if _maker(pod) not in {*makers, None}:  # nobody's: a test's own pod
                 await self._end(pod)
 
     async def _start(self, name: str, deployment: Object) -> None:
