@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
+import time
 from collections.abc import Sequence
 
 import click
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
-from stoker.cli.live.rows import COLUMNS, Row, cells, document, lines, rows
+from stoker.cli.live.frame import Line, frame
+from stoker.cli.live.rows import Row, document, lines, rows
 from stoker.cli.live.scraping import Round, look
+from stoker.cli.live.screen import Screen, screen
 from stoker.kube.client import Client, ConnectionConfig, connect
 from stoker.kube.errors import ApiError, ConfigInvalid, ConnectionFailed
 
@@ -48,7 +48,7 @@ def top_command(
     """
     view = _View(None if all_namespaces else namespace, interval, sort)
     try:
-        if output == "json" or once or not sys.stdout.isatty():
+        if output == "json" or once or not _draws():
             found = asyncio.run(view.once(kubeconfig))
             shown = [json.dumps(document(found), indent=2)] if output == "json" else _plain(found, view)
             click.echo("\n".join(shown))
@@ -66,6 +66,10 @@ class _View:
         self.namespace = namespace
         self._interval = interval
         self._sort = sort
+        self._rows: list[Row] = []
+        self._last: Round | None = None
+        self._at = ""  # when it was, for people
+        self._fault = ""
 
     async def once(self, kubeconfig: str | None) -> list[Row]:
         """Rows of two rounds, an interval apart."""
@@ -75,34 +79,42 @@ class _View:
             return rows(before, await look(client, self.namespace), self._sort)
 
     async def live(self, kubeconfig: str | None) -> None:
-        """A table that is drawn anew each interval, until Ctrl-C. A round that fails is said below it."""
-        console = Console(highlight=False)
+        """A table that is drawn anew each interval, until q or Ctrl-C; below it why a round failed."""
         async with connect(ConnectionConfig(kubeconfig, "stoker-top")) as client:
-            before = await look(client, self.namespace)
-            found = rows(None, before, self._sort)
-            with Live(self._table(found), console=console, auto_refresh=False, screen=True) as screen:
-                while True:
-                    await asyncio.sleep(self._interval)
-                    now, fault = await self._try(client)
-                    if now is not None:
-                        found, before = rows(before, now, self._sort), now
-                    screen.update(self._table(found, fault), refresh=True)
+            self._show(None, await look(client, self.namespace))
+            with screen(self._lines) as shown:
+                watching = asyncio.create_task(self._watch(client, shown))
+                leaving = asyncio.create_task(shown.left.wait())
+                try:
+                    await asyncio.wait((watching, leaving), return_when=asyncio.FIRST_COMPLETED)
+                    if watching.done():
+                        watching.result()
+                finally:
+                    for task in (watching, leaving):
+                        task.cancel()
+                    await asyncio.gather(watching, leaving, return_exceptions=True)
 
-    async def _try(self, client: Client) -> tuple[Round | None, str]:
-        try:
-            return await look(client, self.namespace), ""
-        except (ApiError, ConnectionFailed) as fault:
-            return None, f"stale: {fault}"
+    async def _watch(self, client: Client, shown: Screen) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                self._show(self._last, await look(client, self.namespace))
+            except (ApiError, ConnectionFailed) as fault:
+                self._fault = f"as of {self._at}: {' '.join(str(fault).split())}"
+            shown.redraw()
 
-    def _table(self, found: Sequence[Row], fault: str = "") -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold", caption=fault or None)
-        for heading in COLUMNS:
-            text = heading in ("NAME", "NOTE")
-            table.add_column(heading, justify="left" if text else "right", no_wrap=not text)
-        for row in found:
-            texts = cells(row, namespaced=self.namespace is None)
-            table.add_row(*map(Text, texts), style="" if row.ready else "red")
-        return table
+    def _show(self, before: Round | None, now: Round) -> None:
+        self._rows, self._last, self._fault = rows(before, now, self._sort), now, ""
+        self._at = time.strftime("%X")
+
+    def _lines(self, width: int, height: int) -> list[Line]:
+        about = f"{self.namespace or 'all namespaces'}, every {self._interval:g} s, {self._at}; q leaves"
+        namespaced = self.namespace is None
+        return frame(self._rows, width, height, about=about, namespaced=namespaced, fault=self._fault)
+
+
+def _draws() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _plain(found: Sequence[Row], view: _View) -> list[str]:

@@ -86,6 +86,7 @@ def _row(before: Round | None, now: Round, isvc: Object) -> Row:
     missed = now.missed.get(key, 0)
     if missed and not note:
         note = f"{missed} not scraped: {now.why}"
+    note = "".join(each for each in " ".join(note.split()) if each.isprintable())
     replicas = str((status.get("summary") or {}).get("replicas") or "-")
     return Row(key, is_ready, replicas, rates(earlier, now.scrapes.get(key, {})), note)
 
