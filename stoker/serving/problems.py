@@ -26,7 +26,11 @@ Reason = Literal[
 
 _SHOWN = 12  # allowed values listed in one message; schemas of flags have hundreds
 _LONGEST = 120  # characters of a value repeated in a message
+MOST_HINTS = 50
+"""Nearest words told of in one list: to look for one takes long, and so many are no typing mistakes."""
 _NEAR = 0.7  # of difflib: the share of two words' letters that match in order
+_MOST_COMPARED = 50
+_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -77,18 +81,24 @@ def forbidden(field: str, detail: str) -> FieldProblem:
     return FieldProblem(field, "FieldValueForbidden", f"Forbidden: {detail}")
 
 
-def not_supported(field: str, value: Any, allowed: Iterable[str], detail: str = "") -> FieldProblem:
-    """A word outside a closed list: the message holds the list and the nearest word."""
+def not_supported(
+    field: str, value: Any, allowed: Iterable[str], detail: str = "", *, hint: bool = True
+) -> FieldProblem:
+    """A word outside a closed list: the message holds the list and, with `hint`, the nearest word."""
     known = sorted(set(allowed))
     message = f"Unsupported value: {shown(value)}: supported values: {listed(known)}"
-    return FieldProblem(field, "FieldValueNotSupported", message + _ending(value, known, detail))
+    return FieldProblem(
+        field, "FieldValueNotSupported", message + _ending(value, known if hint else [], detail)
+    )
 
 
-def not_found(field: str, value: Any, known: Iterable[str], detail: str = "") -> FieldProblem:
-    """A name of something that does not exist: the message holds what does exist and the nearest name."""
+def not_found(
+    field: str, value: Any, known: Iterable[str], detail: str = "", *, hint: bool = True
+) -> FieldProblem:
+    """A name of something that does not exist: the message holds what does and, with `hint`, the nearest."""
     names = sorted(set(known))
     message = f"Not found: {shown(value)}: there is {listed(names) if names else 'none'}"
-    return FieldProblem(field, "FieldValueNotFound", message + _ending(value, names, detail))
+    return FieldProblem(field, "FieldValueNotFound", message + _ending(value, names if hint else [], detail))
 
 
 def duplicate(field: str, value: Any, detail: str = "") -> FieldProblem:
@@ -100,19 +110,22 @@ def duplicate(field: str, value: Any, detail: str = "") -> FieldProblem:
 
 def shown(value: Any) -> str:
     """The value as JSON, cut: messages travel in status and in the answer of kubectl."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = _json(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def listed(words: Iterable[str]) -> str:
     """`"a", "b" and 7 more`."""
-    quoted = [json.dumps(word, ensure_ascii=False) for word in words]
-    more = len(quoted) - _SHOWN
-    return ", ".join(quoted) if more <= 0 else f"{', '.join(quoted[:_SHOWN])} and {more} more"
+    every = list(words)
+    quoted = ", ".join(map(_json, every[:_SHOWN]))
+    more = len(every) - _SHOWN
+    return quoted if more <= 0 else f"{quoted} and {more} more"
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str | None:
     """The allowed word that was probably meant; None where none is near. Case, `-` and `_` do not count."""
+    if len(word) > _LONGEST:
+        return None
     wanted, folded = _folded(word), _vocabulary(frozenset(allowed))
     size, letters = len(wanted), _letters(wanted)
     # No more can match than the letters that both have: most of some hundred words end here.
@@ -122,6 +135,8 @@ def nearest(word: str, allowed: Iterable[str]) -> str | None:
         if 2 * min(size - (letters & ~theirs).bit_count(), length - (theirs & ~letters).bit_count())
         >= _NEAR * (size + length)
     ]
+    if len(near) > _MOST_COMPARED:  # names that somebody numbered: any of them will do
+        near = near[:_MOST_COMPARED]
     found = difflib.get_close_matches(wanted, near, n=1, cutoff=_NEAR)
     return folded[found[0]][0] if found else None
 

@@ -125,6 +125,15 @@ def test_more_devices_than_a_node_has_are_a_warning() -> None:
     assert judge(obj, largest_devices=None) == Verdict()  # nothing is known of nodes
 
 
+def test_a_device_that_no_node_has_is_told_of_with_the_nearest() -> None:
+    obj = model(resources={"limits": {"nvida.com/gpu": 1}})
+    path = f"{_M}.resources.limits[nvida.com/gpu]"
+    warning = judge(obj, largest_devices={"nvidia.com/gpu": 8}).warnings[-1]
+    said = 'the pod asks for 1, and no node has any: it waits; did you mean "nvidia.com/gpu"?'
+    assert warning == f"{path}: {said}"
+    assert "did you mean" not in judge(gpus(1), largest_devices={}).warnings[0]
+
+
 def test_devices_that_the_flags_leave_idle_are_a_warning() -> None:
     verdict = judge(gpus(4))
     assert verdict.allowed
@@ -187,6 +196,35 @@ def test_flags_of_the_runtime_are_not_the_users() -> None:
         isvc(), None, [parse_runtime(shipped)], Settings(), args_schemas=SCHEMAS
     )
     assert verdict.allowed
+
+
+# --- secrets
+
+
+def test_a_secret_that_all_may_read_is_a_warning_and_not_repeated() -> None:
+    written = [{"name": "HF_TOKEN", "value": "hf_secret"}, {"name": "DB_PASSWORD", "value": "secret too"}]
+    verdict = judge(isvc(model={"env": written}))
+    assert verdict.allowed
+    assert [each.partition(" ")[0] for each in verdict.warnings] == [
+        f"{_M}.env[0].value:",
+        f"{_M}.env[1].value:",
+    ]
+    assert all("secretKeyRef" in each and "secret too" not in each for each in verdict.warnings)
+    assert "hf_secret" not in str(verdict)
+    of_runtime = judge_any(runtime(container={"env": written[:1]}))
+    assert of_runtime.warnings[0].startswith("spec.containers[0].env[0].value: HF_TOKEN: ")
+
+
+def test_what_only_sounds_like_a_secret_or_is_kept_in_one_is_none() -> None:
+    source = {"secretKeyRef": {"name": "hub", "key": "token"}}
+    env = [
+        {"name": "HF_TOKEN", "valueFrom": source},
+        {"name": "HF_TOKEN_PATH", "value": "/secrets/token"},
+        {"name": "STOP_TOKEN", "value": "</s>"},
+        {"name": "OPENAI_API_KEY", "value": "$(HF_TOKEN)"},
+        {"name": "GITHUB_TOKEN", "value": ""},
+    ]
+    assert judge(isvc(model={"env": env})) == Verdict()
 
 
 # --- flags and keys that nobody knows

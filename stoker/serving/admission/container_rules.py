@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stoker.serving import quantities
-from stoker.serving.admission import syntax
+from stoker.serving.admission import devices, syntax
 from stoker.serving.admission.places import Place
 from stoker.serving.admission.pod_shape import Rule
 from stoker.serving.problems import (
@@ -27,6 +27,7 @@ _PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 _IMAGE = re.compile(
     rf"(?:{_HOST}/)?{_PART}(?:/{_PART})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@[A-Za-z0-9+._-]+:[0-9A-Fa-f]{{32,}})?"
 )
+_LONGEST_IMAGE = 1024  # more than registries take
 Object = Mapping[str, Any]
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 _HANDLERS = ("exec", "grpc", "httpGet", "tcpSocket")
@@ -38,7 +39,7 @@ def _container(container: Object, at: Place) -> Found:
     image = container.get("image") or ""
     if image != image.strip():
         yield invalid(at.field("image").path, image, "must not begin or end with white space")
-    elif image and not _IMAGE.fullmatch(image) and not syntax.filled_in_later(image):
+    elif image and not _is_image(image) and not syntax.filled_in_later(image):
         detail = 'must be an image: "registry.example.com/group/name:tag", the name in lower case'
         yield invalid(at.field("image").path, image, detail)
     for name in _PROBES:
@@ -46,6 +47,10 @@ def _container(container: Object, at: Place) -> Found:
         if probe:
             yield from _probe_in(container, probe, name, at.field(name))
     yield from _port_names(container, at.field("ports"))
+
+
+def _is_image(text: str) -> bool:
+    return len(text) <= _LONGEST_IMAGE and _IMAGE.fullmatch(text) is not None
 
 
 def _probe_in(container: Object, probe: Object, name: str, at: Place) -> Found:
@@ -209,6 +214,9 @@ def _resources(resources: Object, at: Place) -> Found:
             path = at.field(part).field(name).path
             if "/" in name:
                 yield from syntax.qualified_name(name, path)
+                known = devices.meant(name)
+                if known is not None:
+                    yield invalid(path, name, f'no device is called so; did you mean "{known}"?')
             elif name not in _RESOURCES and not name.startswith("hugepages-"):
                 yield not_supported(path, name, _RESOURCES, 'devices have a domain: "nvidia.com/gpu"')
             elif name in _BYTES and _tiny(resources[part][name]):

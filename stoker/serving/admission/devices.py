@@ -1,4 +1,4 @@
-"""How many devices of a kind one node has at most: who asks for more waits for ever."""
+"""Which devices there are, and how many of a kind one node has at most: who asks for more waits for ever."""
 
 from __future__ import annotations
 
@@ -6,7 +6,31 @@ from collections.abc import Iterable, Mapping
 
 from stoker.serving import quantities
 from stoker.serving.api.reading import Object
+from stoker.serving.problems import nearest
 from stoker.serving.rendering.merge import is_extended
+from stoker.serving.settings import Settings
+
+_KNOWN = {row.resource for row in Settings().image_variants.accelerators if "*" not in row.resource}
+
+
+def meant(name: str) -> str | None:
+    """The known device of which a name differs by its case, `_` or a plural only: nobody calls two things so.
+
+    Of other names that are near nothing can be said: nvidia.com/gpumem is a device of HAMi's.
+    """
+    return None if name in _KNOWN else _PLAIN.get(_plain(name))
+
+
+def near(name: str, others: Iterable[str]) -> str | None:
+    """What was probably meant by a device that no node has: one that some node has, or that is known."""
+    return nearest(name, {*_KNOWN, *others})
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-").removesuffix("s")
+
+
+_PLAIN = {_plain(each): each for each in _KNOWN}
 
 
 def counts(node: Object) -> dict[str, int]:

@@ -8,21 +8,41 @@ servers with what to write in their place.
 from __future__ import annotations
 
 import json
+import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from stoker.serving.api.reading import Object
-from stoker.serving.problems import FieldProblem, child, duplicate, invalid, nearest, not_supported
+from stoker.serving.problems import (
+    MOST_HINTS,
+    FieldProblem,
+    child,
+    duplicate,
+    invalid,
+    nearest,
+    not_supported,
+)
 from stoker.serving.rendering.arguments import Flag, parse_flags, value_of
 
 _SIZE = re.compile(r"-1|\d+(\.\d+)?[A-Za-z]{0,3}|auto")
-# What vLLM's parser lets through and its engine refuses (vllm/config/cache.py).
-_BOUNDS: Mapping[str, Mapping[str, Any]] = {"gpu_memory_utilization": {"minimum": 0, "maximum": 1}}
+_NOTHING = re.compile(r"0+(\.0+)?[A-Za-z]{0,3}")  # as a size
+_LEAST_1 = """
+    block_size data_parallel_size decode_context_parallel_size max_body_bytes max_header_bytes max_loras
+    max_model_len max_num_active_seqs max_num_batched_tokens max_num_scheduled_tokens max_schema_bytes
+    max_template_characters max_waiting_tokens nnodes pipeline_parallel_size prefill_context_parallel_size
+    stream_interval tensor_parallel_size
+"""
+# What engines refuse and the parser lets through (vllm/config: cache, lora, parallel, scheduler), and sizes,
+# of which the schema cannot say it since they may be words.
+_BOUNDS: Mapping[str, Mapping[str, Any]] = {
+    **{name: {"minimum": 1} for name in _LEAST_1.split()},
+    "data_parallel_size_local": {"minimum": 0},
+    "gpu_memory_utilization": {"exclusiveMinimum": 0, "maximum": 1},
+    "watermark": {"minimum": 0, "maximum": 1},
+}
 _TRUTH = frozenset({"true", "false", "1", "0", "yes", "no", "on", "off"})
 _AUTO = frozenset({"vllm", "huggingface"})
-# Looking for a near one takes a fraction of a millisecond, and a thousand mistakes are no typing mistakes.
-_MOST_HINTS = 50
 
 
 def check_flags(
@@ -51,9 +71,7 @@ def check_flags(
         name = _property(flag, properties, aliases)
         if name is None:
             unknown += 1
-            yield _unknown(
-                flag, where, properties, schema.get("x-instead") or {}, hint=unknown <= _MOST_HINTS
-            )
+            yield _unknown(flag, where, properties, schema.get("x-instead") or {}, hint=unknown <= MOST_HINTS)
             continue
         backends = properties[name].get("x-backends")
         if backends and served <= _AUTO and not served & set(backends):
@@ -181,6 +199,8 @@ def _check_one(value: str, path: str, schema: Mapping[str, Any], types: set[str]
         return
     if types == {"integer", "string"} and not _SIZE.fullmatch(value):
         yield invalid(path, value, 'must be a whole number, with a suffix where it is large: "16k"')
+    elif types == {"integer", "string"} and schema.get("minimum") and _NOTHING.fullmatch(value):
+        yield invalid(path, value, "must be greater than 0")
     if not types or not types <= {"integer", "number"}:
         return
     try:
@@ -190,10 +210,19 @@ def _check_one(value: str, path: str, schema: Mapping[str, Any], types: set[str]
     except ValueError:
         yield invalid(path, value, "must be a whole number" if types == {"integer"} else "must be a number")
         return
-    low, high = schema.get("minimum"), schema.get("maximum")
-    if (low is not None and number < low) or (high is not None and number > high):
-        limits = [f"at least {low}" if low is not None else "", f"at most {high}" if high is not None else ""]
-        yield invalid(path, value, f"must be {' and '.join(each for each in limits if each)}")
+    limits = [(words, schema[name], within) for name, (words, within) in _LIMITS.items() if name in schema]
+    if not all(within(number, limit) for _, limit, within in limits):
+        yield invalid(
+            path, value, f"must be {' and '.join(f'{words} {limit}' for words, limit, _ in limits)}"
+        )
+
+
+# JSON Schema's words for the ends of a range.
+_LIMITS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
+    "minimum": ("at least", operator.ge),
+    "exclusiveMinimum": ("greater than", operator.gt),
+    "maximum": ("at most", operator.le),
+}
 
 
 def _known(flag: Flag) -> bool:

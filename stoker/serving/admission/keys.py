@@ -12,7 +12,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from stoker.serving import names
 from stoker.serving.api import objectives
 from stoker.serving.api.metadata import METADATA
-from stoker.serving.problems import FieldProblem, Invalid, child, forbidden, invalid, not_supported
+from stoker.serving.problems import (
+    MOST_HINTS,
+    FieldProblem,
+    Invalid,
+    child,
+    forbidden,
+    invalid,
+    not_supported,
+)
 from stoker.serving.rendering import storage
 from stoker.serving.rendering.storage_credentials import S3_ANNOTATIONS
 
@@ -38,36 +46,37 @@ _KEPT = frozenset(
         "enable-auth",
     )
 )
-_OF_RUNTIMES = (
+_OF_BOTH = _KEPT | {row.name for row in METADATA}
+_OF_RUNTIMES = _OF_BOTH | {
     names.IMAGE_VARIANTS_ANNOTATION,
     names.REPEATABLE_FLAGS_ANNOTATION,
     names.ARGS_SCHEMA_ANNOTATION,
     storage.FETCHES_ANNOTATION,
-)
-
-
-_OF_INFERENCE_SERVICES = (
+}
+_OF_INFERENCE_SERVICES = _OF_BOTH | {
     names.PROGRESS_DEADLINE_ANNOTATION,
     storage.READ_ONLY_ANNOTATION,
     storage.SECRET_ANNOTATION,
     *S3_ANNOTATIONS,
     *objectives.ANNOTATIONS,
-)
+}
 
 
-def judge(metadata: Mapping[str, object], known: Iterable[str]) -> tuple[list[FieldProblem], list[str]]:
-    """Problems and warnings of an object's metadata; `known`: further keys that mean something."""
-    every = {*_KEPT, *(row.name for row in METADATA), *known}
-    problems, warned = [], []
+def judge(metadata: Mapping[str, object], known: frozenset[str]) -> tuple[list[FieldProblem], list[str]]:
+    """Problems and warnings of an object's metadata; `known`: the keys that mean something."""
+    problems: list[FieldProblem] = []
+    warned: list[str] = []
     for path, key in _keys(metadata):
-        if key in every or any(key.startswith(each[:-1]) for each in every if each.endswith("*")):
+        if key in known:
             if key.startswith(_OURS) and path.startswith("metadata.labels"):
                 problems.append(forbidden(path, "it is read only as an annotation: write it there"))
             continue
-        near = _nearest(key, every)
+        hint = len(problems) + len(warned) < MOST_HINTS
+        near = _nearest(key, known) if hint else None
         if key.startswith(_OURS) or near is not None:
             group = key.partition("/")[0]
-            problems.append(not_supported(path, key, [each for each in every if each.startswith(group)]))
+            same = [each for each in known if each.startswith(group)]
+            problems.append(not_supported(path, key, same, hint=hint))
         else:
             warned.append(f"{path}: nothing reads it; Stoker does not know this key")
     return problems, warned
@@ -103,6 +112,7 @@ def _values(metadata: Mapping[str, object]) -> Iterator[FieldProblem]:
                 yield invalid(path, value, f"must be a whole number from {low} to {high}")
 
 
+_YES_OR_NO = ("0", "1", "False", "True", "false", "no", "off", "on", "true", "yes")
 # KServe's words: pkg/constants/constants.go. What is not acted on is refused all the same where it is wrong.
 _WORDS: Mapping[str, tuple[str, ...]] = {
     f"{_KSERVE}autoscalerClass": ("external", "hpa", "keda", "none"),
@@ -110,6 +120,11 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     f"{_KSERVE}metric": ("concurrency", "cpu", "memory", "rps"),
     names.STOP_ANNOTATION: ("false", "true"),
     storage.READ_ONLY_ANNOTATION: ("false", "true"),
+    # What the downloader reads as yes or no; of anything else it would take the default.
+    f"{_KSERVE}s3-useanoncredential": _YES_OR_NO,
+    f"{_KSERVE}s3-usehttps": _YES_OR_NO,
+    f"{_KSERVE}s3-usevirtualbucket": _YES_OR_NO,
+    f"{_KSERVE}s3-verifyssl": _YES_OR_NO,
 }
 _NUMBERS: Mapping[str, tuple[int, int]] = {
     f"{_KSERVE}targetUtilizationPercentage": (1, 100),

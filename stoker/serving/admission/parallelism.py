@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from stoker.serving import quantities
+from stoker.serving.admission.devices import near
 from stoker.serving.admission.flags import canonical
 from stoker.serving.api.objects import InferenceService
 from stoker.serving.api.reading import Object
-from stoker.serving.problems import FieldProblem, child, invalid
+from stoker.serving.problems import MOST_HINTS, FieldProblem, child, invalid
 from stoker.serving.rendering.arguments import Flag, parse_flags, value_of
 from stoker.serving.rendering.merge import is_extended
 
 # vLLM's names. A pod holds all ranks: they are multiplied, data parallel ones that run in it included.
 _SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 _OF_THE_POD = "data_parallel_size_local"
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def devices_of(container: Object) -> dict[str, int]:
@@ -62,8 +65,10 @@ def warn(
         if largest is not None and count > largest.get(name, 0):
             has = largest.get(name, 0)
             most = f"the largest node has {has}" if has else "no node has any"
+            meant = near(name, largest) if not has and len(asked) <= MOST_HINTS else None
+            hint = f'; did you mean "{meant}"?' if meant not in (None, name) else ""
             where = child(path, "resources", "limits", name)
-            yield f"{where}: the pod asks for {count}, and {most}: it waits"
+            yield f"{where}: the pod asks for {count}, and {most}: it waits{hint}"
 
 
 def _idle(serving: Object, schema: Object, path: str) -> Iterator[str]:
@@ -92,7 +97,7 @@ def _ranks(serving: Object, schema: Object) -> tuple[int | None, dict[str, int]]
         if name not in given:
             continue
         value = next(iter(given[name].values), "")
-        if not value.isdigit():
+        if not _NUMBER.fullmatch(value):
             return None, {name: 0}
         sizes[name] = int(value)
         product *= int(value)

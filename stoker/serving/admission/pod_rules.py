@@ -6,6 +6,7 @@ Source: k8s.io/kubernetes pkg/apis/core/validation/validation.go (1.37); what a 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +14,19 @@ from stoker.serving.admission import syntax
 from stoker.serving.admission.container_rules import CONTAINER_RULES
 from stoker.serving.admission.places import Place
 from stoker.serving.admission.pod_shape import Rule
-from stoker.serving.problems import FieldProblem, child, duplicate, forbidden, invalid, not_found, required
+from stoker.serving.problems import (
+    MOST_HINTS,
+    FieldProblem,
+    child,
+    duplicate,
+    forbidden,
+    invalid,
+    not_found,
+    required,
+)
 
 Found = Iterator[FieldProblem]
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 Object = Mapping[str, Any]
 
 
@@ -63,20 +74,25 @@ def volumes_that_exist(
     containers: Sequence[tuple[Object, Place]], volumes: list[Any], claims: list[Any]
 ) -> Found:
     """Mounts and devices name a volume of the pod, resources a claim of it."""
-    known = [str(each.get("name")) for each in volumes if isinstance(each, dict)]
-    claimed = [str(each.get("name")) for each in claims if isinstance(each, dict)]
+    known = {str(each.get("name")) for each in volumes if isinstance(each, dict)}
+    claimed = {str(each.get("name")) for each in claims if isinstance(each, dict)}
+    missing = 0
     for container, at in containers:
         for kind, keys in (("volumeMounts", ("mountPath",)), ("volumeDevices", ("devicePath",))):
             for number, each in enumerate(container.get(kind) or []):
                 name = each.get("name")
                 if isinstance(name, str) and name and name not in known:
                     path = at.field(kind).entry(number, each, keys).field("name").path
-                    yield not_found(path, name, known, "write the volume under volumes")
+                    missing += 1
+                    detail = "write the volume under volumes"
+                    yield not_found(path, name, known, detail, hint=missing <= MOST_HINTS)
         wanted = (container.get("resources") or {}).get("claims") or []
         for number, each in enumerate(wanted):
             if isinstance(each, dict) and isinstance(each.get("name"), str) and each["name"] not in claimed:
                 path = at.field("resources").field("claims").entry(number, each, ("name",)).field("name").path
-                yield not_found(path, each["name"], claimed, "write the claim under resourceClaims")
+                missing += 1
+                detail = "write the claim under resourceClaims"
+                yield not_found(path, each["name"], claimed, detail, hint=missing <= MOST_HINTS)
 
 
 _SOURCES_WITH_NAME = {"configMap": "name", "secret": "secretName", "persistentVolumeClaim": "claimName"}
@@ -167,7 +183,7 @@ def _requirement(requirement: Object, at: Place) -> Found:
         yield required(path, f"operator {operator} compares with one or more")
     if operator in ("Exists", "DoesNotExist") and values:
         yield forbidden(path, f"operator {operator} compares with none")
-    if operator in ("Gt", "Lt") and (len(values) != 1 or not values[0].lstrip("-").isdigit()):
+    if operator in ("Gt", "Lt") and (len(values) != 1 or not _NUMBER.fullmatch(values[0])):
         yield invalid(path, values, f"must be one whole number for operator {operator}")
     if operator not in ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"):
         yield invalid(at.field("operator").path, operator, "must be In, NotIn, Exists or DoesNotExist")

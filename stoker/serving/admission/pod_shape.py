@@ -14,7 +14,15 @@ from stoker.serving import quantities
 from stoker.serving.admission import syntax
 from stoker.serving.admission.places import NOWHERE, Place, identity
 from stoker.serving.admission.pod_schema import Node
-from stoker.serving.problems import FieldProblem, duplicate, invalid, nearest, not_supported, required
+from stoker.serving.problems import (
+    MOST_HINTS,
+    FieldProblem,
+    duplicate,
+    invalid,
+    nearest,
+    not_supported,
+    required,
+)
 
 # Judges one complete object of a definition; what needs the objects around it is asked of those.
 Rule = Callable[[Mapping[str, Any], Place], Iterator[FieldProblem]]
@@ -78,6 +86,7 @@ class _Check:
         self._rules = rules
         self._sound = sound
         self._found = found
+        self._hints = 0
 
     def value(self, value: Any, node: Node, place: Place) -> None:
         if value is None:
@@ -104,10 +113,7 @@ class _Check:
         for name, each in value.items():
             inner = node.fields.get(name)
             if inner is None:
-                meant = nearest(str(name), node.fields)
-                hint = f'; did you mean "{meant}"?' if meant else ""
-                path = place.field(str(name)).path
-                self._found.append(FieldProblem(path, "FieldValueNotSupported", f"Unknown field{hint}"))
+                self._unknown(str(name), node.fields, place)
                 continue
             # Most of all values: nothing more can be wrong with them.
             kind = type(each)
@@ -125,6 +131,13 @@ class _Check:
         rule = self._rules.get(node.name)
         if rule is not None and not broken:  # rules rely on the types of what they read
             self._found.extend(rule(value, place))
+
+    def _unknown(self, name: str, known: Mapping[str, Node], place: Place) -> None:
+        self._hints += place is not NOWHERE
+        meant = nearest(name, known) if 0 < self._hints <= MOST_HINTS else None
+        hint = f'; did you mean "{meant}"?' if meant else ""
+        path = place.field(name).path
+        self._found.append(FieldProblem(path, "FieldValueNotSupported", f"Unknown field{hint}"))
 
     def _list(self, value: list[Any], node: Node, place: Place) -> None:
         if node.items is None:

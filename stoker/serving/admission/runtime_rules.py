@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stoker.serving import names
-from stoker.serving.admission import keys, pods, security, spelling
+from stoker.serving.admission import keys, pods, security, spelling, warnings
 from stoker.serving.admission.flags import check_flags
 from stoker.serving.admission.places import Place, told_once
 from stoker.serving.api.objects import ServingRuntime, read_runtime
@@ -47,6 +47,7 @@ def judge(obj: Object, around: Around) -> tuple[tuple[FieldProblem, ...], tuple[
     ):
         problems += told_once(list(found), problems)
     warned += _odd(runtime)
+    warned += warnings.of_secrets(spec, "spec")
     warned += _equals(runtime, around.others)
     return tuple(dict.fromkeys(problems)), tuple(warned)
 
@@ -79,22 +80,25 @@ def _formats(runtime: ServingRuntime) -> Iterator[FieldProblem]:
         if (each.name, each.version) in seen:
             yield duplicate(path, str(each.name), "each format and version once")
         seen.add((each.name, each.version))
+    spoken: set[str] = set()
     for number, protocol in enumerate(runtime.protocol_versions):
         path = child("spec.protocolVersions", number)
         if protocol not in PROTOCOLS:
             yield not_supported(path, protocol, PROTOCOLS)
-        elif protocol in runtime.protocol_versions[:number]:
+        elif protocol in spoken:
             yield duplicate(path, protocol)
+        spoken.add(protocol)
 
 
 def _containers(runtime: ServingRuntime, *, readable: bool) -> Iterator[FieldProblem]:
-    found = [each.get("name") for each in runtime.containers]
-    for number, name in enumerate(found):
-        path = child("spec.containers", number)
-        if name in found[:number]:
+    seen: set[str] = set()
+    for number, container in enumerate(runtime.containers):
+        path, name = child("spec.containers", number), str(container.get("name"))
+        if name in seen:
             yield duplicate(child(path, "name"), name)
+        seen.add(name)
         if readable:
-            yield from checks.check_resources(runtime.containers[number], child(path, "resources"))
+            yield from checks.check_resources(container, child(path, "resources"))
 
 
 def _pod(runtime: ServingRuntime, spec: Object) -> Iterator[FieldProblem]:

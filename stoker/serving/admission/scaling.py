@@ -6,6 +6,7 @@ the file is meant to be right.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from stoker.serving.problems import FieldProblem, child, forbidden, invalid, not
 METRICS = ("concurrency", "cpu", "memory", "rps")
 TARGETS = ("AverageValue", "Utilization", "Value")
 SOURCES = {"Resource": "resource", "External": "external", "PodMetric": "podmetric"}
+_NUMBER = re.compile(r"[0-9]{1,4}")
 
 Found = Iterator[FieldProblem]
 
@@ -61,7 +63,7 @@ def _share(value: Any, path: str, name: str) -> Found:
         return
     number = str(value).removesuffix("%")
     # KServe documents numbers as text, which a Deployment of its own would refuse; here they are numbers.
-    if isinstance(value, bool) or not number.isdigit() or len(number) > 4:
+    if isinstance(value, bool) or not _NUMBER.fullmatch(number):
         yield invalid(path, value, 'must be a number of pods, 0 or greater, or a percentage: "25%"')
     elif name == "maxUnavailable" and str(value).endswith("%") and int(number) > 100:
         yield invalid(path, value, "must be at most 100%")

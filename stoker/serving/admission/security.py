@@ -10,11 +10,12 @@ image that the user brings can hold any code anyway.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stoker.serving import names
 from stoker.serving.api.fields import LEGACY_FORMATS
+from stoker.serving.api.reading import objects
 from stoker.serving.problems import FieldProblem, child, forbidden
 from stoker.serving.rendering.arguments import parse_flags
 from stoker.serving.settings import Settings
@@ -93,22 +94,22 @@ def of_pod(spec: Mapping[str, Any], path: str) -> Found:
     for name in _HOST:
         if spec.get(name) is True:
             yield _refused(child(path, name), "shares the node with the pod")
-    for number, volume in _objects(spec.get("volumes")):
+    for number, volume in objects(spec.get("volumes")):
         if volume.get("hostPath") is not None:
             yield _refused(child(path, "volumes", number, "hostPath"), "opens the node's files to the pod")
     yield from _context(spec.get("securityContext"), child(path, "securityContext"))
     for kind in ("containers", "initContainers"):
-        for number, container in _objects(spec.get(kind)):
+        for number, container in objects(spec.get(kind)):
             yield from _container(container, child(path, kind, number))
 
 
 def _container(container: Mapping[str, Any], path: str) -> Found:
-    for number, variable in _objects(container.get("env")):
+    for number, variable in objects(container.get("env")):
         name = variable.get("name")
         if isinstance(name, str) and name in ENV:
             where = child(path, "env", number, "name")
             yield _refused(where, f"{name} changes which code runs or who may steer it")
-    for number, port in _objects(container.get("ports")):
+    for number, port in objects(container.get("ports")):
         if port.get("hostPort"):
             yield _refused(child(path, "ports", number, "hostPort"), "takes a port of the node")
     yield from _context(container.get("securityContext"), child(path, "securityContext"))
@@ -147,11 +148,6 @@ def _refused(path: str, what: str) -> FieldProblem:
 
 
 NEEDS = f"needs a namespace with the label {names.SECURITY_LABEL}: trusted"
-
-
-def _objects(value: Any) -> Sequence[tuple[int, Mapping[str, Any]]]:
-    items = value if isinstance(value, list) else []
-    return [(number, each) for number, each in enumerate(items) if isinstance(each, Mapping)]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

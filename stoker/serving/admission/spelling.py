@@ -12,7 +12,7 @@ from typing import Any
 from stoker.serving.api.objects import EXTENSION_FIELDS, LEGACY_FORMATS, MODEL_FIELDS, PREDICTOR_FIELDS
 from stoker.serving.api.reading import Object
 from stoker.serving.api.shapes import CONTAINER_FIELDS, POD_FIELDS
-from stoker.serving.problems import FieldProblem, child, nearest
+from stoker.serving.problems import MOST_HINTS, FieldProblem, child, nearest
 
 _SPEC = frozenset({"predictor", "transformer", "explainer", "canary"})
 _PREDICTOR = PREDICTOR_FIELDS | EXTENSION_FIELDS | POD_FIELDS | {"containers"}
@@ -57,8 +57,8 @@ def _in_list(
 
 
 def _unknown(obj: Mapping[str, Any], path: str, known: frozenset[str]) -> Iterator[FieldProblem]:
-    for name in sorted(str(each) for each in obj if each not in known):
-        meant = nearest(name, known)
+    for number, name in enumerate(sorted(str(each) for each in obj if each not in known)):
+        meant = nearest(name, known) if number < MOST_HINTS else None
         hint = f'; did you mean "{meant}"?' if meant else ""
         yield FieldProblem(child(path, name), "FieldValueNotSupported", f"Unknown field{hint}")
 

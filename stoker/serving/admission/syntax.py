@@ -27,14 +27,14 @@ def filled_in_later(value: str) -> bool:
 
 def dns_label(value: str, path: str) -> Found:
     """A part of a host name: names of containers and volumes."""
-    if (not _LABEL.fullmatch(value) or len(value) > 63) and not filled_in_later(value):
+    if (len(value) > 63 or not _LABEL.fullmatch(value)) and not filled_in_later(value):
         detail = "must be lower case letters, digits and '-', begin and end with a letter or digit"
         yield invalid(path, value, f"{detail}, and have at most 63 characters")
 
 
 def dns_name(value: str, path: str) -> Found:
     """Labels with dots between them: names of most objects."""
-    if (not _NAME.fullmatch(value) or len(value) > 253) and not filled_in_later(value):
+    if (len(value) > 253 or not _NAME.fullmatch(value)) and not filled_in_later(value):
         detail = "must be lower case letters, digits, '-' and '.', begin and end with a letter or digit"
         yield invalid(path, value, f"{detail}, and have at most 253 characters")
 
@@ -42,8 +42,8 @@ def dns_name(value: str, path: str) -> Found:
 def qualified_name(value: str, path: str) -> Found:
     """Keys of labels and annotations: an optional host name and `/`, then a word of at most 63 characters."""
     prefix, slash, word = value.rpartition("/")
-    good = _WORD.fullmatch(word) and len(word) <= 63
-    if slash and not (_NAME.fullmatch(prefix) and len(prefix) <= 253):
+    good = len(word) <= 63 and _WORD.fullmatch(word)
+    if slash and not (len(prefix) <= 253 and _NAME.fullmatch(prefix)):
         good = None
     if not good and not filled_in_later(value):
         detail = (
@@ -56,15 +56,15 @@ def label_value(value: Any, path: str) -> Found:
     """Values of labels: a word of at most 63 characters, or nothing."""
     if isinstance(value, str) and filled_in_later(value):
         return
-    if not isinstance(value, str) or (value and not (_WORD.fullmatch(value) and len(value) <= 63)):
+    if not isinstance(value, str) or (value and not (len(value) <= 63 and _WORD.fullmatch(value))):
         yield invalid(path, value, "must be at most 63 letters, digits, '-', '_' and '.', or empty")
 
 
 def port_name(value: str, path: str) -> Found:
     """Names of ports, which Services and probes refer to."""
-    letter = any(character.isalpha() for character in value)
+    letter = any(character.isalpha() for character in value[:15])
     if (
-        not _PORT_NAME.fullmatch(value) or len(value) > 15 or not letter or "--" in value
+        len(value) > 15 or not _PORT_NAME.fullmatch(value) or not letter or "--" in value
     ) and not filled_in_later(value):
         detail = "must be at most 15 lower case letters, digits and single '-', with at least one letter"
         yield invalid(path, value, detail)
@@ -84,7 +84,7 @@ def env_name(value: str, path: str) -> Found:
 
 def data_key(value: str, path: str) -> Found:
     """Keys of Secrets and ConfigMaps."""
-    if (not _KEY.fullmatch(value) or len(value) > 253) and not filled_in_later(value):
+    if (len(value) > 253 or not _KEY.fullmatch(value)) and not filled_in_later(value):
         yield invalid(path, value, "must be a key: letters, digits, '-', '_' and '.'")
 
 

@@ -6,7 +6,7 @@ itself, so that what is allowed here can be rendered. docs/admission.md lists th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stoker.serving import names
@@ -19,6 +19,7 @@ from stoker.serving.admission import (
     runtime_rules,
     scaling,
     security,
+    size,
     spelling,
     warnings,
 )
@@ -80,10 +81,11 @@ def validate_inference_service(
     if _deleting(obj):
         return Verdict()
     given = (runtimes, settings, args_schemas, largest_devices, namespace_labels)
-    verdict = _judge(obj, _Around(*given))
-    if old is None or not verdict.problems:
-        return verdict
-    return _ratcheted(verdict, _judge(old, _Around(*given)))
+
+    def judge(each: Object) -> Verdict:
+        return _too_large(each) or _judge(each, _Around(*given))
+
+    return _ratcheted(judge, obj, old)
 
 
 def validate_runtime(
@@ -103,10 +105,11 @@ def validate_runtime(
         return Verdict()
     restricted = security.restricted(namespace_labels, settings)
     given = runtime_rules.Around(args_schemas, others, restricted=restricted)
-    verdict = Verdict(*runtime_rules.judge(obj, given))
-    if old is None or not verdict.problems:
-        return verdict
-    return _ratcheted(verdict, Verdict(*runtime_rules.judge(old, given)))
+
+    def judge(each: Object) -> Verdict:
+        return _too_large(each) or Verdict(*runtime_rules.judge(each, given))
+
+    return _ratcheted(judge, obj, old)
 
 
 def _deleting(obj: Object) -> bool:
@@ -114,8 +117,16 @@ def _deleting(obj: Object) -> bool:
     return isinstance(metadata, dict) and bool(metadata.get("deletionTimestamp"))
 
 
-def _ratcheted(new: Verdict, old: Verdict) -> Verdict:
-    worse, kept = ratchet.split(new.problems, old.problems)
+def _too_large(obj: Object) -> Verdict | None:
+    problem = size.check(obj)
+    return Verdict((problem,)) if problem else None
+
+
+def _ratcheted(judge: Callable[[Object], Verdict], obj: Object, old: Object | None) -> Verdict:
+    new = judge(obj)
+    if old is None or not new.problems:
+        return new
+    worse, kept = ratchet.split(new.problems, judge(old).problems)
     return Verdict(worse, (*new.warnings, *kept))
 
 
@@ -125,6 +136,7 @@ def _judge(obj: Object, around: _Around) -> Verdict:
     for group in _as_written(obj, isvc, around):
         problems += list(told_once(group, problems))
     around.warned.extend(warnings.of_inference_service(isvc))
+    around.warned.extend(warnings.of_secrets(isvc.predictor.raw, "spec.predictor"))
     around.warned.extend(source_warnings(isvc))
     choice = choose(isvc, around.runtimes)
     if choice.problem is not None:

@@ -50,7 +50,10 @@ METADATA = (
     ),
     Field("serving.kserve.io/stop", note="true: no pods until it is removed; condition Stopped"),
     Field("serving.kserve.io/storageSecretName", note="the Secret with the credentials for storageUri"),
-    Field("serving.kserve.io/s3-*", note="endpoint, region and the like of s3://: see docs/storage.md"),
+    *(
+        Field(f"serving.kserve.io/s3-{name}", note="of s3://: see docs/storage.md")
+        for name in ("endpoint", "region", "useanoncredential", "usehttps", "usevirtualbucket", "verifyssl")
+    ),
     Field("storage.kserve.io/readonly", note="false: the claim of pvc:// is mounted to be written"),
     Field("serving.kserve.io/nodegroup", "warned", "has no effect: Stoker keeps no models on nodes"),
     *(

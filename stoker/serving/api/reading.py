@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stoker.serving.problems import FieldProblem, child, invalid, required
@@ -93,3 +93,9 @@ class Reader:
         bad = [(n, item) for n, item in enumerate(value) if not isinstance(item, kind)]
         self.problems.extend(invalid(child(self.at(name), n), item, detail) for n, item in bad)
         return [item if isinstance(item, kind) else kind() for item in value]
+
+
+def objects(value: Any) -> Sequence[tuple[int, Mapping[str, Any]]]:
+    """The objects of a list with their places; of anything else none."""
+    items = value if isinstance(value, list) else []
+    return [(number, each) for number, each in enumerate(items) if isinstance(each, dict)]

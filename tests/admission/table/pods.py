@@ -66,6 +66,22 @@ _SECRET = {"secretKeyRef": {"name": "s", "key": "k"}}
 _GET = {"httpGet": {"path": "/", "port": "http"}}
 
 ROWS: list[Row] = [
+    (
+        "device mistyped",
+        "webhook",
+        f"{_M}.resources.limits[nvidia.com/gpus]",
+        'did you mean "nvidia.com/gpu"',
+        model(resources={"limits": {"nvidia.com/gpus": 1}}),
+        model(resources={"limits": {"nvidia.com/gpumem": 1}}),
+    ),
+    (
+        "device in capitals",
+        "webhook",
+        f"{_M}.resources.limits[nvidia.com/GPU]",
+        'did you mean "nvidia.com/gpu"',
+        model(resources={"limits": {"nvidia.com/GPU": 1}}),
+        gpus(1),
+    ),
     # --- resources of the merged pod
     (
         "request over limit",

@@ -118,6 +118,14 @@ ROWS: list[Row] = [
         runtime(container={"resources": {"requests": {"cpu": 1}, "limits": {"cpu": 1}}}),
     ),
     (
+        "runtime device mistyped",
+        "webhook",
+        f"{_C}.resources.limits[nvidia.com/gpus]",
+        'did you mean "nvidia.com/gpu"',
+        runtime(container={"resources": {"limits": {"nvidia.com/gpus": 1}}}),
+        runtime(container={"resources": {"limits": {"nvidia.com/gpu": 1}}}),
+    ),
+    (
         "runtime variable twice",
         "schema",
         f"{_C}.env[1]",
