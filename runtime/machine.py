@@ -29,6 +29,22 @@ def memory_available(meminfo: Path = Path("/proc/meminfo")) -> int:
     return _statistic(meminfo, "MemAvailable:") * 1024
 
 
+def memory_free(root: Path = _CGROUP, own: Path = Path("/proc/self/cgroup")) -> int:
+    """Bytes that new work can use within the machine's memory and this process's cgroups."""
+    free = memory_available()
+    for directory in _own_directories(root, own, "memory"):
+        for most, now in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            limit, used = _number(directory / most), _number(directory / now)
+            if limit is not None and used is not None:
+                # Pages of files are given back where memory is needed.
+                files = _statistic(directory / "memory.stat", "inactive_file ")
+                free = min(free, limit - used + files)
+    return max(0, free)
+
+
 def processors(root: Path = _CGROUP, own: Path = Path("/proc/self/cgroup")) -> int:
     """How many threads can compute at once: the CPU quota rounded up, within the allowed processors."""
     allowed = len(os.sched_getaffinity(0))

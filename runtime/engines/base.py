@@ -25,8 +25,10 @@ class FinishReason(StrEnum):
 class Sampling:
     """How one answer is generated; every value is already checked and every default filled in.
 
-    `temperature` 0 is greedy. `top_k` 0, `top_p` 1 and `min_p` 0 are off. `logprobs` None: none wanted;
-    n: the chosen token and the n most likely ones. `grammar`: what the whole answer must match, as one of
+    `max_tokens` 0: the prompt is only read, for its log probabilities. `temperature` 0 is greedy. `top_k` 0,
+    `top_p` 1 and `min_p` 0 are off. `logprobs` None: none wanted; n: the chosen token and the n most likely
+    ones. `prompt_logprobs`: the same for the prompt's tokens; the first delta's `logprobs` begin with theirs,
+    one for each. `grammar`: what the whole answer must match, as one of
     xgrammar's structural tags in JSON; checked before, and never together with `ignore_eos` or `min_tokens`.
     `grammar_param`: the request's field that it is made of.
     """
@@ -45,6 +47,7 @@ class Sampling:
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     logprobs: int | None = None
+    prompt_logprobs: bool = False
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     grammar: str | None = None
     grammar_param: str | None = None
@@ -52,10 +55,12 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """The log probability of a generated token and of the most likely ones in its place."""
+    """The log probability of a token and of the most likely ones in its place; None and none for a prompt's
+    first token, which follows nothing.
+    """
 
     token_id: int
-    logprob: float
+    logprob: float | None
     top: tuple[tuple[int, float], ...]
 
 

@@ -40,6 +40,12 @@ BOUNDS: tuple[Flag, ...] = (
     Flag("max_stop_token_ids", COUNT, "Stop token ids of one request.", 64),
     Flag("max_logit_bias", COUNT, "Tokens with a `logit_bias`.", 300),
     Flag("max_top_logprobs", COUNT, "Log probabilities for one token.", 20),
+    Flag(
+        "max_prompt_logprobs",
+        SIZE,
+        "Log probabilities of prompts in one answer: tokens x n x (logprobs + 1).",
+        64 * KIB,
+    ),
     Flag("max_tools", COUNT, "Tools of one chat.", 128),
     Flag("max_schema_bytes", SIZE, "Largest JSON Schema of a response_format or a tool.", 32 * KIB),
     Flag("max_output_tokens", COUNT, "Most tokens of one answer. Default: what the context leaves."),
@@ -101,6 +107,7 @@ class Bounds:
     max_stop_token_ids: int
     max_logit_bias: int
     max_top_logprobs: int
+    max_prompt_logprobs: int
     max_tools: int
     max_schema_bytes: int
     max_output_tokens: int | None

@@ -36,12 +36,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class Job:
-    """One sequence to generate: choice `index` of the answer."""
+    """One sequence to generate: choice `index` of the answer. `echo`: text that goes out before its own."""
 
     index: int
     request_id: str
     prompt: Sequence[int]
     sampling: Sampling
+    echo: str = ""
 
 
 class Timer(Protocol):
@@ -82,7 +83,7 @@ async def run(engine: Engine, jobs: Sequence[Job], meter: Meter | None, sink: Si
 
 async def _one(engine: Engine, job: Job, meter: Meter | None, sink: Sink) -> None:
     timer = meter.begin(len(job.prompt), job.sampling.max_tokens) if meter else None
-    sequence = _Sequence(job, timer, sink)
+    sequence = _Sequence(job, timer, _after(job.echo, sink) if job.echo else sink)
     try:
         await engine.push(job.request_id, job.prompt, job.sampling, sequence.take)
         if sequence.ended is None:
@@ -90,6 +91,18 @@ async def _one(engine: Engine, job: Job, meter: Meter | None, sink: Sink) -> Non
     finally:
         if timer:
             timer.finished(sequence.ended or "abort")
+
+
+def _after(text: str, sink: Sink) -> Sink:
+    """Puts `text` before that of the first piece."""
+    left = text
+
+    def take(piece: Piece) -> None:
+        nonlocal left
+        piece.text, left = left + piece.text, ""
+        sink(piece)
+
+    return take
 
 
 class _Sequence:

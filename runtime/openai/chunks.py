@@ -44,7 +44,7 @@ class Chunks(ABC):
         self._around = [(self._start + self._before(n), self._behind + self._end) for n in range(choices)]
 
     @abstractmethod
-    def opening(self, index: int, text: str = "") -> bytes:
+    def opening(self, index: int) -> bytes:
         """What comes before the first token of a choice."""
 
     @abstractmethod
@@ -79,9 +79,9 @@ class CompletionChunks(Chunks):
 
     _behind = ',"logprobs":null,"finish_reason":null}'
 
-    def opening(self, index: int, text: str = "") -> bytes:
-        """What comes before the first token: the prompt, where it is echoed."""
-        return self._ordinary(index, text) if text else b""
+    def opening(self, index: int) -> bytes:
+        """Nothing."""
+        return b""
 
     def piece(self, piece: Piece) -> bytes:
         """What one step added; empty where nothing is to be said yet."""
@@ -110,7 +110,7 @@ class ChatChunks(Chunks):
     _behind = '},"logprobs":null,"finish_reason":null}'
     _no_content = '""'
 
-    def opening(self, index: int, text: str = "") -> bytes:
+    def opening(self, index: int) -> bytes:
         """The chunk with the role."""
         return utf8(self._chunk(index, f'"role":"assistant","content":{self._no_content}', "null", "null"))
 

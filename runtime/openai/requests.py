@@ -6,7 +6,7 @@ Fields of OpenAI's API that cannot be acted on are refused by name, never ignore
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,24 @@ class GenerationRequest:
     n: int
     stream: bool
     include_usage: bool
+
+    @property
+    def scores(self) -> bool:
+        """Whether log probabilities of the prompts are wanted."""
+        return bool(self.sampling.get("prompt_logprobs"))
+
+    def require_bound(self, prompts: Sequence[Sequence[int]], limits: Limits) -> None:
+        """Refuses (400) more log probabilities of prompts than an answer may have."""
+        if not self.scores:
+            return
+        most = limits.bounds.max_prompt_logprobs
+        count = sum(map(len, prompts)) * self.n * (self.sampling["logprobs"] + 1)
+        if count > most:
+            message = (
+                f"`logprobs` with `echo` asks for {count} log probabilities of prompts (tokens x `n` x "
+                f"(`logprobs` + 1)); one request may have {most}."
+            )
+            raise ApiProblem(400, message, param="logprobs", code="invalid_value")
 
     def sampling_for(self, max_tokens: int, choice: int) -> Sampling:
         """The sampling of one of `n` choices: a given seed gives each choice a seed of its own."""

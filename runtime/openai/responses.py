@@ -14,6 +14,8 @@ from runtime.openai.tools.answer import finish_reason, found
 from runtime.openai.tools.offer import Offer
 from runtime.text.tokenizer import Tokenizer
 
+_LEAST = -9999.0  # JSON has no infinity; OpenAI and vLLM say this
+
 
 @dataclass
 class Choice:
@@ -63,19 +65,27 @@ class CompletionShape:
         """OpenAI's object for tokens whose text begins at `offset`."""
         if self._logprobs is None:
             return None
-        tokens, offsets = [], []
+        texts = self._tokenizer
+        offsets = []
         for each in logprobs:
-            token = self._tokenizer.token_text(each.token_id)
-            tokens.append(token)
             offsets.append(offset)
-            offset += len(token)
-        top = [{self._tokenizer.token_text(token): value for token, value in each.top} for each in logprobs]
+            offset += texts.token_length(each.token_id)
         return {
-            "tokens": tokens,
-            "token_logprobs": [each.logprob for each in logprobs],
-            "top_logprobs": top if self._logprobs else None,
+            "tokens": [texts.token_text(each.token_id) for each in logprobs],
+            "token_logprobs": [_finite(each.logprob) for each in logprobs],
+            "top_logprobs": [self._top(each) for each in logprobs] if self._logprobs else None,
             "text_offset": offsets,
         }
+
+    def _top(self, position: TokenLogprob) -> dict[str, float] | None:
+        """The most likely tokens in a token's place, and the token itself where it is none of them."""
+        if position.logprob is None:
+            return None
+        text = self._tokenizer.token_text
+        made: dict[str, float] = {}
+        for token, value in (*position.top, (position.token_id, position.logprob)):
+            made.setdefault(text(token), max(value, _LEAST))  # parts of characters may look the same
+        return made
 
 
 class ChatShape:
@@ -137,6 +147,10 @@ class ChatShape:
         ]
         return {"content": content, "refusal": None}
 
-    def _token(self, token_id: int, logprob: float) -> dict[str, Any]:
+    def _token(self, token_id: int, logprob: float | None) -> dict[str, Any]:
         text = self._tokenizer.token_text(token_id)
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+        return {"token": text, "logprob": _finite(logprob), "bytes": list(text.encode())}
+
+
+def _finite(logprob: float | None) -> float | None:
+    return None if logprob is None else max(logprob, _LEAST)

@@ -98,13 +98,11 @@ def read_chat_logprobs(fields: Fields, sampling: dict[str, Any], limits: Limits)
 
 
 def read_completion_logprobs(fields: Fields, sampling: dict[str, Any], limits: Limits, *, echo: bool) -> None:
-    """Adds `logprobs` of a completion: how many alternatives."""
+    """Adds `logprobs` of a completion: how many alternatives, and whether for the prompt too."""
     if not limits.max_logprobs:
         fields.only("logprobs", (), "is not available: this engine has no log probabilities")
         return
     logprobs = fields.integer("logprobs", 0, limits.max_logprobs)
     if logprobs is None:
         return
-    sampling["logprobs"] = logprobs
-    if echo:
-        fields.wrong("logprobs", "cannot be combined with `echo` here")
+    sampling["logprobs"], sampling["prompt_logprobs"] = logprobs, echo

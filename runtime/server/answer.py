@@ -66,7 +66,7 @@ class Answer:
 
     def _jobs(self, default_max_tokens: int | None, param: str) -> list[Job]:
         limit, most = self._service.limits.max_model_len, self._bounds.max_output_tokens
-        asked = self._asked.max_tokens
+        asked, scores = self._asked.max_tokens, self._asked.scores
         if asked is not None and most is not None and asked > most:
             name = "max_completion_tokens" if param == "messages" else "max_tokens"
             raise ApiProblem(400, f"`{name}` must be at most {most}.", param=name, code="invalid_value")
@@ -75,23 +75,25 @@ class Answer:
             room = limit - len(prompt)
             if room < 1 or (asked is not None and asked > room):
                 raise prompt_too_long(len(prompt), limit, param, asked or 0)
-            if asked == 0:  # only the echo
+            if asked == 0 and not scores:  # only the echo
                 continue
             max_tokens = asked if asked is not None else min(room, default_max_tokens or room, most or room)
             for choice in range(self._asked.n):
                 index = len(jobs)
                 sampling = self._asked.sampling_for(max_tokens, choice)
-                jobs.append(Job(index, f"{self._shape.heading.id}-{index}", prompt, sampling))
+                echo = self._echoes[index] if self._echoes else ""
+                jobs.append(Job(index, f"{self._shape.heading.id}-{index}", prompt, sampling, echo))
         return jobs
 
     async def _echo_alone(self, sink: Sink) -> None:
         """An echo of prompts and nothing else (`max_tokens` 0)."""
-        for index in range(len(self._echoes)):
-            sink(Piece(index, "", 0, FinishReason.LENGTH, ()))
+        for index, echo in enumerate(self._echoes):
+            sink(Piece(index, echo, 0, FinishReason.LENGTH, ()))
 
     async def _generate(self, jobs: Sequence[Job], sink: Sink) -> None:
         """Runs the engine; the first piece must come within the queue's deadline."""
         usage, ticket, request = self._usage, self._ticket, self._request
+        scores = self._asked.scores  # of a prompt are kept until the answer is written
         seconds = self._bounds.queue_seconds
         began = False
         submitted = time.monotonic()
@@ -105,7 +107,7 @@ class Answer:
                 if not queued.expired():
                     queued.reschedule(None)
             usage.completion_tokens += piece.tokens
-            if ticket is not None and ticket.waiting:
+            if ticket is not None and ticket.waiting and not scores:
                 ticket.began(piece.index)
             sink(piece)
 
@@ -130,7 +132,7 @@ class Answer:
         if self._asked.stream:
             with EventStream(self._request, self._bounds, self._request[REQUEST_ID]) as stream:
                 return await self._stream(generate, count, stream)
-        choices = [Choice([echo]) for echo in self._echoes] or [Choice() for _ in range(count)]
+        choices = [Choice() for _ in range(count)]
         try:
             async with deadline.timeout(self._request, self._seconds) as whole:
                 await generate(lambda piece: choices[piece.index].add(piece))
@@ -143,7 +145,7 @@ class Answer:
 
     async def _stream(self, generate: Generate, count: int, stream: EventStream) -> web.StreamResponse:
         chunks = self._shape.stream(count, include_usage=self._asked.include_usage)
-        openings = [chunks.opening(n, self._echoes[n] if self._echoes else "") for n in range(count)]
+        openings = [chunks.opening(n) for n in range(count)]
         outlet = Outlet(stream, chunks, self._service.holding, count, opening=b"".join(openings))
         running = asyncio.create_task(generate(outlet.take))
         try:

@@ -24,6 +24,7 @@ async def completions(request: web.Request) -> web.StreamResponse:
     asked = parse_completion(await read_json(request, service.settings.bounds), service.limits)
     service.require_model(asked.model)
     prompts = [await service.tokenizing.text(prompt, "prompt") for prompt in asked.prompts]
+    asked.require_bound(prompts, service.limits)
     heading = Heading.completion(asked.model)
     shape = CompletionShape(heading, service.facts.tokenizer, logprobs=asked.sampling.get("logprobs"))
     echoes = _echoes(service, asked, prompts) if asked.echo else []

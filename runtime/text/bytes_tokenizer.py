@@ -52,6 +52,10 @@ class BytesTokenizer:
         """One token as text."""
         return {BEGIN: "<begin>", TURN: "<turn>", END: "<end>"}.get(token_id) or self.decode([token_id])
 
+    def token_length(self, token_id: int) -> int:
+        """How many characters a token adds to a text."""
+        return int(token_id < BEGIN)
+
     def stream(self) -> BytesTextStream:
         """A new answer's text."""
         return BytesTextStream()

@@ -55,6 +55,9 @@ class Tokenizer(Protocol):
     def token_text(self, token_id: int) -> str:
         """One token as text, special ones included; for logprobs."""
 
+    def token_length(self, token_id: int) -> int:
+        """How many characters a token adds to a text; special ones none."""
+
     def stream(self) -> TextStream:
         """A new answer's text."""
 
@@ -70,6 +73,7 @@ class HubTokenizer:
     def __init__(self, tokenizer: Any, *, vocab_size: int, chat_template: str | None = None) -> None:
         self._tokenizer = tokenizer
         self.vocab_size = vocab_size
+        self._tokens: dict[int, tuple[str, int]] = {}
         self.chat = _chat_template(tokenizer, chat_template)
         self.template = None if self.chat is None else self.chat.with_tools
 
@@ -102,7 +106,19 @@ class HubTokenizer:
 
     def token_text(self, token_id: int) -> str:
         """One token as text, special ones included."""
-        return str(self._tokenizer.decode([token_id], skip_special_tokens=False))
+        return self._token(token_id)[0]
+
+    def token_length(self, token_id: int) -> int:
+        """How many characters a token adds to a text."""
+        return self._token(token_id)[1]
+
+    def _token(self, token_id: int) -> tuple[str, int]:
+        """Kept, as answers with log probabilities ask for the same ones again and again."""
+        known = self._tokens.get(token_id)
+        if known is None:
+            text = str(self._tokenizer.decode([token_id], skip_special_tokens=False))
+            known = self._tokens[token_id] = text, len(self.decode([token_id]))
+        return known
 
     def stream(self) -> TextStream:
         """A new answer's text."""

@@ -52,10 +52,35 @@ def token_ids_and_echo(client: openai.OpenAI) -> None:
     assert (alone.choices[0].text, alone.usage.completion_tokens) == (PROMPT, 0)  # type: ignore[union-attr]
 
 
-def echo_with_logprobs_is_refused(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError) as refused:
-        client.completions.create(**GREEDY, prompt=PROMPT, max_tokens=1, echo=True, logprobs=1)
-    assert refused.value.param == "logprobs"
+def prompts_are_scored(client: openai.OpenAI) -> None:
+    """As tools that measure models ask for it: a text with an answer, its log probabilities and no more."""
+    text = PROMPT + " 5, 6, 7"
+    whole = client.completions.create(**GREEDY, prompt=text, max_tokens=2, echo=True, logprobs=1).choices[0]
+    assert whole.logprobs is not None
+    tokens, values = whole.logprobs.tokens or [], whole.logprobs.token_logprobs or []
+    assert "".join(tokens) == whole.text
+    assert (whole.logprobs.text_offset or [])[-1] == len(whole.text) - len(tokens[-1])
+    likely = [max(each.values()) if each else None for each in whole.logprobs.top_logprobs or ()]
+    assert values[0] is likely[0] is None
+    assert values[-8:] == likely[-8:]  # the model counts on
+    assert values[1:] != likely[1:]  # and did not foresee the beginning
+    answer = client.completions.create(
+        **GREEDY, prompt=[text, "A b"], n=2, max_tokens=0, echo=True, logprobs=1, seed=1
+    )
+    first, again, other, _ = answer.choices
+    assert first.to_dict() == {**again.to_dict(), "index": 0}
+    assert (first.text, other.text, first.finish_reason) == (text, "A b", "length")
+    assert first.logprobs.token_logprobs[1:] == pytest.approx(values[1:-2], abs=1e-3)  # type: ignore[union-attr,index]
+    assert answer.usage is not None
+    assert (answer.usage.completion_tokens, answer.usage.prompt_tokens) == (0, len(tokens) - 2 + 2)
+    stream = client.completions.create(
+        **GREEDY, prompt=text, max_tokens=2, echo=True, logprobs=1, stream=True
+    )
+    choices = [chunk.choices[0] for chunk in stream]
+    assert "".join(choice.text for choice in choices) == whole.text
+    streamed = [choice.logprobs for choice in choices if choice.logprobs]
+    assert [token for each in streamed for token in each.tokens or ()] == tokens
+    assert [at for each in streamed for at in each.text_offset or ()] == whole.logprobs.text_offset
 
 
 def stops_within_tokens(client: openai.OpenAI) -> None:
@@ -201,7 +226,7 @@ def embeddings_of_a_model_that_writes(client: openai.OpenAI) -> None:
 CASES: tuple[Callable[[openai.OpenAI], None], ...] = (
     several_choices,
     token_ids_and_echo,
-    echo_with_logprobs_is_refused,
+    prompts_are_scored,
     stops_within_tokens,
     min_tokens_and_bias,
     seeds,

@@ -36,6 +36,19 @@ def test_a_container_with_cgroup_v2(tmp_path: Path) -> None:
     assert machine.processors(root, me) <= 2
 
 
+def test_what_is_free_in_a_container(tmp_path: Path) -> None:
+    """Pages of files that are not in use count as free; the machine itself may have less."""
+    files = {
+        "memory.max": "4000000\n",
+        "memory.current": "3500000\n",
+        "memory.stat": "inactive_file 200000\n",
+    }
+    root, me = tree(tmp_path / "fs", files), own(tmp_path, "0::/\n")
+    assert machine.memory_free(root, me) == 700_000
+    (root / "memory.max").write_text("max\n")
+    assert machine.memory_free(root, me) > 700_000
+
+
 def test_a_container_with_cgroup_v1(tmp_path: Path) -> None:
     root = tree(
         tmp_path / "fs",

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What one step added to an answer."""
+    """What one step added to an answer; no token where its prompt was only to be read."""
 
-    id: int
+    id: int | None
     logprob: TokenLogprob | None
     finish_reason: FinishReason | None
 
@@ -34,6 +34,8 @@ class Answer:
         """When it left the queue, by time.monotonic()."""
         self.taken = 0
         """Tokens of the prompt that are taken in."""
+        self.scores = [TokenLogprob(prompt[0], None, ())] if sampling.prompt_logprobs else []
+        """Of the prompt's tokens, where they are wanted; complete with the first item in the inbox."""
         self.generated = 0
         self.last_token = 0
         self.inbox: asyncio.Queue[Token | Exception] = asyncio.Queue()

@@ -14,7 +14,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from runtime.background import in_thread
-from runtime.engines.base import Delta, EngineDead, Load, ModelFacts, ModelFiles, Pulled, Reporter, Sampling
+from runtime.engines.base import (
+    Delta,
+    EngineDead,
+    EngineRefused,
+    Load,
+    ModelFacts,
+    ModelFiles,
+    Pulled,
+    Reporter,
+    Sampling,
+)
 from runtime.engines.transformers.loading import Loaded, load
 from runtime.state import Phase
 
@@ -121,10 +131,14 @@ class TransformersEngine(Pulled):
                 if isinstance(item, Exception):
                     raise item
                 # Tokens become text here, while the model's thread is in its next step.
-                new = text.push([item.id])
+                ids = [] if item.id is None else [item.id]
+                new = text.push(ids) if ids else ""
                 if item.finish_reason is not None:
                     new += text.flush()
-                yield Delta(new, [item.id], item.finish_reason, (item.logprob,) if item.logprob else ())
+                logprobs = (item.logprob,) if item.logprob else ()
+                if answer.scores:
+                    logprobs, answer.scores = (*answer.scores, *logprobs), []
+                yield Delta(new, ids, item.finish_reason, logprobs)
                 if item.finish_reason is not None:
                     return
         finally:
@@ -136,10 +150,25 @@ class TransformersEngine(Pulled):
         from runtime.engines.transformers.sampling import Sampler  # noqa: PLC0415
 
         assert self._loaded is not None
+        if sampling.prompt_logprobs and not self._loaded.batching.in_parts:
+            self._require_memory(len(prompt))
         mask = None
         if sampling.grammar is not None:
             mask = await self._grammars.mask(sampling.grammar, sampling.grammar_param)
         return Answer(prompt, sampling, Sampler(sampling, prompt, self._loaded.ends, mask))
+
+    def _require_memory(self, tokens: int) -> None:
+        """For the logits of a prompt that is read whole."""
+        from runtime.engines.transformers.scoring import most_at_once  # noqa: PLC0415 - loads torch
+
+        assert self._loaded is not None
+        most = most_at_once(self._loaded.tokenizer.vocab_size)
+        if tokens > most:
+            raise EngineRefused(
+                f"`logprobs` with `echo`: this model reads a prompt whole, and its logits fit for {most} "
+                f"tokens; the prompt has {tokens}.",
+                "logprobs",
+            )
 
     @cached_property
     def _grammars(self) -> Compiler:

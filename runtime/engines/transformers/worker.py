@@ -16,6 +16,7 @@ from runtime.engines.transformers.batching.pools import Row
 from runtime.engines.transformers.budget import PromptBudget, parts
 from runtime.engines.transformers.loading import Loaded
 from runtime.engines.transformers.sampling import choose
+from runtime.engines.transformers.scoring import most_in_step, scores
 
 log = structlog.get_logger()
 
@@ -36,6 +37,7 @@ class Worker(threading.Thread):
         self._batching = loaded.batching
         self._rows = min(rows, loaded.batching.rows or rows)
         self._budget = PromptBudget()
+        self._scored = most_in_step(loaded.tokenizer.vocab_size)
         self._wake = threading.Condition()
         self._waiting: deque[Answer] = deque()
         self._running: dict[Answer, Row] = {}
@@ -94,7 +96,8 @@ class Worker(threading.Thread):
             while self._waiting and len(self._running) < self._rows:
                 answer = self._waiting.popleft()
                 answer.began = time.monotonic()
-                self._running[answer] = self._batching.open()
+                self._running[answer] = row = self._batching.open()
+                row.scored = answer.sampling.prompt_logprobs
             return not self._stopping
 
     def _drop(self) -> None:
@@ -122,9 +125,9 @@ class Worker(threading.Thread):
         self.steps += 1
         taken = sum(len(tokens) for _, tokens in work[decoding:])
         self._budget.spent(taken, time.monotonic() - began, running=decoding > 0)
-        for answer, tokens in work[decoding:]:
-            answer.taken += len(tokens)
-        ready = [n for n, (answer, _) in enumerate(work) if not answer.left]
+        read = [answer for answer, tokens in work[decoding:] if self._took(answer, len(tokens))]
+        deliver([(answer, _ended(answer)) for answer in read])
+        ready = [n for n, (answer, _) in enumerate(work) if not answer.left and answer not in read]
         answers = [work[n][0] for n in ready]
         choices = choose(
             [answer.sampler for answer in answers], logits if len(ready) == len(work) else logits[ready]
@@ -133,17 +136,39 @@ class Worker(threading.Thread):
             [(answer, self._grow(answer, *choice)) for answer, choice in zip(answers, choices, strict=True)]
         )
 
+    def _took(self, answer: Answer, count: int) -> bool:
+        """So many tokens of its prompt are in; whether that was all there is to do."""
+        row, taken = self._running[answer], answer.taken
+        answer.taken += count
+        if row.logits is not None:
+            following = answer.prompt[taken + 1 : answer.taken + 1]
+            answer.scores += scores(row.logits, following, answer.sampling.logprobs or 0)
+            row.logits = None
+        if answer.left:
+            return False
+        row.scored = False
+        return answer.sampling.max_tokens == 0
+
     def _prompts(self, *, running: bool) -> Work:
         """What of the prompts the next step takes in."""
         answers = [answer for answer in self._running if answer.left]
         if not answers or not self._batching.in_parts:
             return [(answer, answer.prompt) for answer in answers]
-        shares = parts([answer.left for answer in answers], self._budget.tokens(running=running))
+        shares = parts(self._within_memory(answers), self._budget.tokens(running=running))
         return [
             (answer, answer.prompt[answer.taken : answer.taken + share])
             for answer, share in zip(answers, shares, strict=True)
             if share
         ]
+
+    def _within_memory(self, answers: Sequence[Answer]) -> list[int]:
+        """What is left of the prompts, no more than fits where the logits of all tokens are wanted."""
+        room, left = self._scored, []
+        for answer in answers:
+            scored = answer.sampling.prompt_logprobs
+            left.append(min(answer.left, room) if scored else answer.left)
+            room -= left[-1] if scored else 0
+        return left
 
     def _grow(self, answer: Answer, token: int, logprob: TokenLogprob | None) -> Token:
         """The answer's next token; an answer that ends with it gives its row back."""
@@ -161,3 +186,9 @@ class Worker(threading.Thread):
         if finish is not None:  # never back to False: its client may have left during the step
             answer.abandoned = True
         return Token(token, logprob, finish)
+
+
+def _ended(answer: Answer) -> Token:
+    """An answer whose prompt was only to be read gives its row back."""
+    answer.abandoned = True
+    return Token(None, None, FinishReason.LENGTH)

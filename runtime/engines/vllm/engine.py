@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.engines.base import ModelFacts, Sampling, Sink
+from runtime.engines.vllm import scoring
 from runtime.engines.vllm.handover import Handover
 from runtime.engines.vllm.process import VllmProcess, vllm_errors
 from runtime.flags.settings import Settings
@@ -44,6 +45,8 @@ class VllmEngine(VllmProcess):
         from vllm.inputs.engine import tokens_input  # noqa: PLC0415
 
         engine = self._engine
+        if sampling.prompt_logprobs:
+            scoring.require_memory(self._config, len(prompt))
         handover = self._handovers[request_id] = Handover(sampling, sink)
         try:
             with vllm_errors():
@@ -66,7 +69,7 @@ def _params(sampling: Sampling) -> Any:
 
     grammar = sampling.grammar
     return SamplingParams(
-        max_tokens=sampling.max_tokens,
+        max_tokens=max(1, sampling.max_tokens),
         min_tokens=sampling.min_tokens,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
@@ -83,6 +86,7 @@ def _params(sampling: Sampling) -> Any:
         stop_token_ids=list(sampling.stop_token_ids),
         ignore_eos=sampling.ignore_eos,
         logprobs=sampling.logprobs,
+        prompt_logprobs=sampling.logprobs if sampling.prompt_logprobs else None,
         logit_bias=dict(sampling.logit_bias) or None,
         structured_outputs=None if grammar is None else StructuredOutputsParams(structural_tag=grammar),
         output_kind=RequestOutputKind.DELTA,

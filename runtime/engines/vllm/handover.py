@@ -9,6 +9,7 @@ always, the two objects are not made.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from runtime.engines.base import Delta, EngineDead, FinishReason, Sampling, Sink, TokenLogprob
@@ -24,6 +25,7 @@ class Handover:
         self.finished = False
         """Whether vLLM is done with the request: it ended by itself, or the engine died."""
         self._logprobs = sampling.logprobs
+        self._generates = sampling.max_tokens > 0
         self._detokenizer: Any = None
         self._stats: Any = None
         self._sink = sink
@@ -74,7 +76,7 @@ class Handover:
         if output.finished:
             self.finished = True
         try:
-            complete = self._sink(self._delta(output.outputs[0]))
+            complete = self._sink(self._delta(output))
         except Exception as error:
             self._end(error)
             return
@@ -92,14 +94,22 @@ class Handover:
             self.done.set_exception(error)
 
     def _delta(self, output: Any) -> Delta:
-        finish = None if output.finish_reason is None else _finish(output.finish_reason)
-        logprobs: tuple[TokenLogprob, ...] = ()
-        if self._logprobs is not None and output.logprobs:
-            logprobs = tuple(
-                _logprob(token, position, self._logprobs)
-                for token, position in zip(output.token_ids, output.logprobs, strict=True)
-            )
-        return Delta(output.text, output.token_ids, finish, logprobs)
+        prompt = self._probabilities(output.prompt_token_ids, output.prompt_logprobs)
+        made = output.outputs[0]
+        finish = None if made.finish_reason is None else _finish(made.finish_reason)
+        if not self._generates:  # vLLM generates one token at least
+            return Delta("", (), FinishReason.LENGTH, prompt)
+        return Delta(
+            made.text, made.token_ids, finish, prompt + self._probabilities(made.token_ids, made.logprobs)
+        )
+
+    def _probabilities(self, tokens: Sequence[int], positions: Any) -> tuple[TokenLogprob, ...]:
+        if self._logprobs is None or not positions:
+            return ()
+        return tuple(
+            _logprob(token, position, self._logprobs)
+            for token, position in zip(tokens, positions, strict=True)
+        )
 
 
 def _finish(word: str) -> FinishReason:
@@ -110,6 +120,8 @@ def _finish(word: str) -> FinishReason:
 
 
 def _logprob(token: int, position: Any, count: int) -> TokenLogprob:
+    if position is None:
+        return TokenLogprob(token, None, ())
     ranked = sorted((entry.rank, other, entry.logprob) for other, entry in position.items())
     top = tuple((other, logprob) for rank, other, logprob in ranked if rank <= count)
     return TokenLogprob(token, position[token].logprob, top)

@@ -42,11 +42,13 @@ class Alone:
         # A model that hands out nothing to go on from (RecurrentGemma) sees all again, as in `generate`.
         seen = self._tokens if self._state is None else list(tokens)
         inputs: dict[str, Any] = {"input_ids": torch.tensor([seen], device=self._model.device)}
-        if "logits_to_keep" in self._accepted:
+        if "logits_to_keep" in self._accepted and not row.scored:
             inputs["logits_to_keep"] = 1
         with torch.inference_mode():
             output = self._model(**inputs, **{self._kind: self._state}, use_cache=True)
         self._state = getattr(output, self._kind, None)
         row.length += len(tokens)
+        if row.scored:
+            row.logits = output.logits[0, -len(tokens) :]
         logits: torch.Tensor = output.logits[:, -1]
         return logits

@@ -14,12 +14,16 @@ _SMALLEST = 64  # tokens
 
 
 class Row:
-    """One sequence. `length`: tokens held."""
+    """One sequence. `length`: tokens held. `scored`: a step is to leave the logits after each of its tokens
+    in `logits`, of shape [tokens, vocabulary].
+    """
 
-    __slots__ = ("length", "pool", "slot")
+    __slots__ = ("length", "logits", "pool", "scored", "slot")
 
     def __init__(self) -> None:
         self.length = 0
+        self.scored = False
+        self.logits: torch.Tensor | None = None
         self.pool: Pool | None = None
         self.slot = 0
 

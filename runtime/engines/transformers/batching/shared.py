@@ -91,11 +91,15 @@ class Shared:
     def _call(self, step: Step, work: Sequence[tuple[Row, Sequence[int]]]) -> torch.Tensor:
         tokens = [token for _, part in work for token in part]
         positions = [row.length + n for row, part in work for n in range(len(part))]
-        ends, end = [], -1
-        for _, part in work:
-            ends.append(end := end + len(part))
-        last = torch.tensor(ends, device=self._device)
-        inputs: dict[str, Any] = {"logits_to_keep": last} if self._keeps else {}
+        wanted: list[int] = []  # whose logits
+        lasts: list[int] = []  # of these, those after each row's last token
+        end = 0
+        for row, part in work:
+            end += len(part)
+            wanted += range(end - len(part) if row.scored else end - 1, end)
+            lasts.append(len(wanted) - 1)
+        kept = torch.tensor(wanted, device=self._device)
+        inputs: dict[str, Any] = {"logits_to_keep": kept} if self._keeps else {}
         self.last = _current.step = step
         with torch.inference_mode():
             logits: torch.Tensor = self._model(
@@ -104,4 +108,9 @@ class Shared:
                 use_cache=False,
                 **inputs,
             ).logits[0]
-        return logits if self._keeps else logits[last]
+        logits = logits if self._keeps else logits[kept]
+        if not any(row.scored for row, _ in work):
+            return logits
+        for (row, part), last in zip(work, lasts, strict=True):
+            row.logits = logits[last + 1 - len(part) : last + 1] if row.scored else None
+        return logits[lasts]
