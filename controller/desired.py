@@ -12,6 +12,7 @@ from controller.caches import View
 from controller.observation import (
     SaidOf,
     StateOf,
+    chosen_backend,
     deployment_troubles,
     first_start,
     nothing_said,
@@ -86,6 +87,7 @@ def desire(
         problem=target.problem,
         gateway_ready=view.gateway_ready,
         cold_start=first_start(view, target.revision, state_of) if target.revision else None,
+        backend=chosen_backend(view, target.revision, state_of) if target.revision else None,
         before=view.obj.get("status") or {},
     )
     if isvc.annotations.get(names.STOP_ANNOTATION, "").lower() == "true":

@@ -12,6 +12,7 @@ from stoker.serving import names
 from stoker.serving.rollouts.children import serving_containers
 from stoker.serving.rollouts.revisions import Revision
 from stoker.serving.rollouts.rollout import Observed
+from stoker.serving.status.backend import backend
 from stoker.serving.status.cold_start import cold_start
 from stoker.serving.status.pod_events import Said
 from stoker.serving.status.pods import Report, is_ready, is_terminating, observe, report
@@ -67,6 +68,12 @@ def first_start(view: View, revision: Revision, state_of: StateOf) -> Object | N
         return None
     serving = serving_containers(revision.template)
     return cold_start(first, state, str(serving[0]["name"])) if serving else None
+
+
+def chosen_backend(view: View, revision: Revision, state_of: StateOf) -> Object | None:
+    """The engine with which a revision's ready pods answer, and why, where they told."""
+    pods = [pod for pod in view.pods if revision_of(pod) == revision.name and is_ready(pod)]
+    return backend(state for pod in pods if (state := state_of(pod)))
 
 
 def deployment_troubles(view: View) -> dict[str, Trouble]:

@@ -34,6 +34,8 @@ OTHER_WORDS = frozenset(
         # phases of pods and of rollouts, kinds, the actions of events
         "Failed", "Succeeded", "HandingOver", "Conflict", "ControllerRevision", "Situation", "SpecProblem",
         "Load", "Measure", "Seconds", "Reconcile", "Render", "Replace", "Route", "Serve",
+        # why a backend was chosen
+        "Default", "Requested",
     }
 )  # fmt: skip
 

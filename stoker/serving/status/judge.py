@@ -75,7 +75,7 @@ def judge(situation: Situation) -> Object:
         "modelStatus": _model_status(facts),
         "summary": _summary(facts, ready),
     }
-    return status | _runtime(situation) | _filled(coldStart=_cold_start(facts))
+    return status | _runtime(situation) | _filled(coldStart=_cold_start(facts), backend=_backend(facts))
 
 
 def model_of(revision: Revision, isvc: InferenceService) -> str:
@@ -168,6 +168,12 @@ def _cold_start(facts: Readiness) -> Object | None:
     if measured is None or (before is not None and before.get("revisionName") == facts.name):
         return before
     return {"revisionName": facts.name, **measured}
+
+
+def _backend(facts: Readiness) -> Object | None:
+    """What a ready pod told last: one that was ready before the controller started is not asked again."""
+    told = facts.situation.backend
+    return facts.situation.before.get("backend") if told is None else {"revisionName": facts.name, **told}
 
 
 def _summary(facts: Readiness, ready: Verdict) -> Object:

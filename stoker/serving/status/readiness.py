@@ -72,6 +72,7 @@ class Situation:
     problem: SpecProblem | None = None
     gateway_ready: bool | None = None  # None: not looked at
     cold_start: Object | None = None  # of the target, where it is known now
+    backend: Object | None = None  # of the target's ready pods, where it is known now
     stopped: bool = False  # asked to have no pods
     before: Object = field(default_factory=dict)  # the status as it is
 
