@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -17,6 +16,7 @@ import yaml
 
 from e2e.cluster import ROOT, STOKER, Cluster, environment
 from e2e.objects import ECHO_RUNTIME, inference_service
+from tests.ports import free_port
 
 
 def test_stoker_leaves_room_for_a_second_service(cluster: Cluster) -> None:
@@ -133,9 +133,7 @@ def test_control_plane_only(tmp_path: Path) -> None:
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """`stoker run -f` with the echo engine: no Kubernetes, no root."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     manifest = tmp_path / "echo.yaml"
     manifest.write_text(
         yaml.safe_dump(inference_service("alone", "--backend=echo", "--echo_token_seconds=0.2"))

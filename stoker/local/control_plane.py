@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import socket
 import tempfile
@@ -18,6 +19,7 @@ from stoker.local.processes import Component, Processes, tail
 SERVICE_RANGE = "10.96.0.0/16"
 _KUBERNETES_SERVICE = "10.96.0.1"
 _START_ATTEMPTS = 3
+_PORTS = range(20_000, 30_000)
 
 # User name and groups of each component, as the API server's built-in roles expect them.
 CLIENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -187,11 +189,23 @@ def temporary(programs: Mapping[str, Path], logs: Path | None = None) -> Iterato
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody listened on a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Ports of the loopback address that nobody listened on a moment ago, all different.
+
+    They lie below those that the kernel gives to connections, any of which may take one of these in the
+    moment before its program binds it; and below those of NodePorts.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    candidates = iter(
+        random.SystemRandom().sample(range(20_000, 30_000), 1000) if lowest >= 30_000 else [0] * 1000
+    )
+    sockets: list[socket.socket] = []
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
+        while len(sockets) < count:
+            sockets.append(socket.socket())
+            try:
+                sockets[-1].bind(("127.0.0.1", next(candidates)))
+            except OSError:
+                sockets.pop().close()
         return [each.getsockname()[1] for each in sockets]
     finally:
         for each in sockets:

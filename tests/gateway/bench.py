@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,15 +17,9 @@ from gateway.metrics import GatewayMetrics
 from gateway.snapshot import Options, Snapshot, build
 from gateway.xds import AdsServer
 from tests.gateway.objects import Object, pod
+from tests.ports import free_port
 
 PATIENCE = 20.0  # seconds that anything here may take on a busy machine
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def envoy_program() -> Path:

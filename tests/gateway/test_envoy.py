@@ -12,8 +12,9 @@ import aiohttp
 import grpc
 import pytest
 
-from tests.gateway.bench import LOOPBACK, Bench, benched, free_port, pod_of
+from tests.gateway.bench import LOOPBACK, Bench, benched, pod_of
 from tests.gateway.objects import inference_service, pod
+from tests.ports import free_port
 
 pytestmark = pytest.mark.envoy
 

@@ -20,7 +20,8 @@ from gateway.views import INFERENCE_SERVICES
 from stoker.kube.client import Client, ConnectionConfig, connect
 from stoker.kube.resource import NAMESPACES, PODS, Key
 from stoker.serving import names
-from tests.gateway.bench import PATIENCE, Upstream, envoy_running, free_port
+from tests.gateway.bench import PATIENCE, Upstream, envoy_running
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.envoy]
 

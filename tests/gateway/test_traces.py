@@ -17,8 +17,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from gateway import traces
 from gateway.snapshot import Options
 from gateway.traces import Traces
-from tests.gateway.bench import LOOPBACK, PATIENCE, benched, free_port
+from tests.gateway.bench import LOOPBACK, PATIENCE, benched
 from tests.gateway.objects import inference_service, pod
+from tests.ports import free_port
 from tests.runtime.serving import serve
 
 HOST = "a.default.example.com"

@@ -22,6 +22,7 @@ from runtime.hub import cache as hub_cache
 from runtime.storage import command
 from runtime.storage.resolve import Wanted, check_model, resolve
 from runtime.storage.retry import Retrying
+from tests.ports import free_port
 from tests.runtime.hub_server import COMMIT, BreakingHub, breaking_hub
 
 _ROOT = Path(__file__).parents[2]
@@ -236,11 +237,7 @@ async def test_a_fetch_says_how_far_it_is_while_it_lasts(tmp_path: Path, unused_
 
 @pytest.fixture
 def unused_port() -> int:
-    import socket
-
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    return free_port()
 
 
 def test_a_fetch_that_fails_leaves_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ import pytest
 
 from runtime.flags.table import FLAGS
 from runtime.state import schema
+from tests.ports import free_port
 
 _ROOT = Path(__file__).parents[2]
 
@@ -51,12 +52,6 @@ def run_to_end(folder: Path, *flags: str, **extra: str) -> tuple[int, dict[str, 
     document = json.loads((folder / "termination-log").read_text())
     jsonschema.validate(document, schema())
     return done.returncode, document, done.stderr
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

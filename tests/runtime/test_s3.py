@@ -8,7 +8,6 @@ import http.server
 import ipaddress
 import json
 import os
-import socket
 import ssl
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from runtime.storage.files import Digest
 from runtime.storage.resolve import Wanted, resolve
 from runtime.storage.retry import Retrying, Transient
 from runtime.storage.s3 import S3Source, endpoint_of
+from tests.ports import free_port
 from tests.runtime.proxy import CuttingProxy, cutting_proxy
 
 WEIGHTS = bytes(range(256)) * 12_000
@@ -64,9 +64,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = int(found.getsockname()[1])
+    port = free_port()
     log = (tmp_path_factory.mktemp("moto") / "log").open("w")
     process = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],

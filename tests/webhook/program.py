@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 from stoker.kube.client import ApiError, Client, ConnectionConfig, connect
 from stoker.kube.resource import NAMESPACES, SECRETS, VALIDATING_WEBHOOK_CONFIGURATIONS, Key, Resource
 from stoker.local.control_plane import ApiServer
+from tests.ports import free_port
 from tests.webhook.objects import ARGS_SCHEMAS, Object, bad_inference_service
 from webhook.registration import NAME
 from webhook.secret import SECRET
@@ -26,12 +26,6 @@ CLUSTER_RUNTIMES = Resource(
     "serving.kserve.io", "v1alpha1", "clusterservingruntimes", "ClusterServingRuntime", namespaced=False
 )
 _ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Webhook:

@@ -17,8 +17,9 @@ from stoker.kube.client import ApiError
 from stoker.kube.resource import NAMESPACES, VALIDATING_WEBHOOK_CONFIGURATIONS, Key
 from stoker.local.control_plane import ApiServer
 from stoker.serving.settings import Settings
+from tests.ports import free_port
 from tests.webhook.keys import CountedRandomness
-from tests.webhook.program import Cluster, cluster, free_port
+from tests.webhook.program import Cluster, cluster
 from webhook import registration as module
 from webhook.certificates import Held, make_authority, make_leaf
 from webhook.keeper import LiveTls
