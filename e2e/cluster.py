@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -11,12 +12,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import openai
+
+from stoker.kube.resource import CONTROLLER_REVISIONS, DEPLOYMENTS, NODES, PODS, SERVICES, Resource
+from tests.connection import Connection
 
 ROOT = Path(__file__).resolve().parents[1]
 STOKER = ROOT / ".venv" / "bin" / "stoker"
 Object = dict[str, Any]
+_KINDS = {
+    "inferenceservice": Resource("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService"),
+    "servingruntime": Resource("serving.kserve.io", "v1alpha1", "servingruntimes", "ServingRuntime"),
+    "pods": PODS,
+    "deployments": DEPLOYMENTS,
+    "services": SERVICES,
+    "controllerrevisions": CONTROLLER_REVISIONS,
+    "endpointslices": Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
+    "nodes": NODES,
+}
 
 
 @dataclass(frozen=True)
@@ -52,13 +67,19 @@ class Cluster:
         return self.kubectl("apply", "-f", "-", stdin=text)
 
     def get(self, kind: str, name: str = "", *, namespace: str = "default", selector: str = "") -> Object:
-        args = ["get", kind, *([name] if name else []), "-n", namespace, "-o", "json"]
-        if selector:
-            args += ["-l", selector]
-        found: Object = json.loads(self.kubectl(*args))
+        """An object, or a list; not through kubectl, since tests poll with it."""
+        path = _KINDS[kind].path(namespace, name or None)
+        query = f"?{urlencode({'labelSelector': selector})}" if selector else ""
+        status, found = self._connection.ask("GET", path + query)
+        if status != 200:
+            raise AssertionError(f"get {kind} {name} -n {namespace}: {status} {found.get('message')}")
         return found
 
-    def wait(self, what: str, check: Callable[[], Any], *, timeout: float = 120, every: float = 0.5) -> Any:
+    @functools.cached_property
+    def _connection(self) -> Connection:
+        return Connection(Path(self.env["KUBECONFIG"]))
+
+    def wait(self, what: str, check: Callable[[], Any], *, timeout: float = 120, every: float = 0.2) -> Any:
         """Poll until `check` returns something true; on time-out say what was seen last."""
         deadline = time.monotonic() + timeout
         seen: Any = None
