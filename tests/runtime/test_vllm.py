@@ -14,8 +14,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import jsonschema
 import openai
@@ -23,10 +25,11 @@ import pytest
 
 from runtime.hub import cache as hub_cache
 from runtime.hub import stand_in
+from tests.ports import free_port
 
 from .openai_cases import CASES
 from .test_disconnects import request
-from .test_program import free_port, status
+from .test_program import status
 from .tiny import HERMES_TEMPLATE, save_tiny_codegen
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
@@ -70,10 +73,18 @@ def start(folder: Path, *flags: str, model: str = stand_in.MODEL_ID) -> Process:
             cwd=folder,
             stdout=log,
             stderr=log,
+            start_new_session=True,
         )
     url = f"http://127.0.0.1:{port}"
     client = openai.OpenAI(base_url=f"{url}/openai/v1", api_key="none", max_retries=0, timeout=120)
     return Process(popen, url, client, folder)
+
+
+def kill(process: Process) -> None:
+    """With vLLM's own processes, which would outlive it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.popen.pid, signal.SIGKILL)
+    process.popen.wait()
 
 
 def until_ready(process: Process, seconds: float = 500) -> None:
@@ -105,8 +116,7 @@ def both(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
     finally:
         for process in (vllm, other):
             if process is not None:
-                process.popen.kill()
-                process.popen.wait()
+                kill(process)
 
 
 def test_an_architecture_that_vllm_does_not_know(tmp_path: Path) -> None:
@@ -137,8 +147,7 @@ def test_an_architecture_that_vllm_does_not_know(tmp_path: Path) -> None:
         assert "CodeGenForCausalLM" in document["error"]["message"]
     finally:
         for process in (auto, strict):
-            process.popen.kill()
-            process.popen.wait()
+            kill(process)
 
 
 def test_auto_is_vllm_and_its_start_was_told(both: tuple[Process, Process]) -> None:
@@ -151,44 +160,66 @@ def test_auto_is_vllm_and_its_start_was_told(both: tuple[Process, Process]) -> N
     assert document["phases"]["Importing"] > 1  # type: ignore[index]
     lines = [json.loads(line) for line in (vllm.folder / "log").read_text().splitlines() if line[:1] == "{"]
     told = [line["phase"] for line in lines if line.get("event") == "phase"]
-    assert list(dict.fromkeys(told)) == ["Starting", "Fetching", "Importing", "Loading", "Warming", "Ready"]
+    assert list(dict.fromkeys(told)) == ["Starting", "Importing", "Fetching", "Loading", "Warming", "Ready"]
     assert any(
         'stoker_runtime_phase_seconds{phase="Importing"}' in line for line in vllm.metrics().splitlines()
     )
     assert other.state()["backend"]["name"] == "huggingface"  # type: ignore[index]
 
 
+T = TypeVar("T")
+
+
+def on_each(both: tuple[Process, Process], ask: Callable[[Process], T]) -> tuple[T, T]:
+    """What comes of it on vLLM and on transformers. They work side by side, each on a processor of its own;
+    a failure names the backend.
+    """
+    with ThreadPoolExecutor(len(both)) as pool:
+        asked = [pool.submit(ask, process) for process in both]
+    failures = []
+    for backend, future in zip(("vllm", "transformers"), asked, strict=True):
+        if failure := future.exception():
+            failure.add_note(f"on {backend}")
+            failures.append(failure)
+    if len(failures) == len(both):
+        raise BaseExceptionGroup("on both backends", failures)
+    if failures:
+        raise failures[0]
+    first, second = asked
+    return first.result(), second.result()
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
-@pytest.mark.parametrize("backend", ["vllm", "transformers"])
 def test_a_client_gets_what_openai_promises(
-    both: tuple[Process, Process], backend: str, case: Callable[[openai.OpenAI], None]
+    both: tuple[Process, Process], case: Callable[[openai.OpenAI], None]
 ) -> None:
-    case(both[0 if backend == "vllm" else 1].openai)
+    on_each(both, lambda process: case(process.openai))
 
 
 @pytest.mark.parametrize("prompt", ["Write a poem about colors", "1, 2, 3, 4,", "Grüße, 你好 👋"])
 def test_completions_are_alike(both: tuple[Process, Process], prompt: str) -> None:
-    answers = [
-        process.openai.completions.create(model="smollm2", prompt=prompt, max_tokens=12, temperature=0)
-        for process in both
-    ]
-    first, second = ({**answer.to_dict(), "id": 0, "created": 0} for answer in answers)
+    def ask(process: Process) -> dict[str, object]:
+        answer = process.openai.completions.create(
+            model="smollm2", prompt=prompt, max_tokens=12, temperature=0
+        )
+        return {**answer.to_dict(), "id": 0, "created": 0}
+
+    first, second = on_each(both, ask)
     assert first == second
 
 
 def test_chats_are_alike(both: tuple[Process, Process]) -> None:
-    answers = [
-        process.openai.chat.completions.create(
+    first, second = on_each(
+        both,
+        lambda process: process.openai.chat.completions.create(
             model="smollm2",
             messages=MESSAGES,  # type: ignore[arg-type]
             max_tokens=12,
             temperature=0,
             logprobs=True,
             top_logprobs=2,
-        )
-        for process in both
-    ]
-    first, second = answers
+        ),
+    )
     assert first.usage == second.usage
     assert first.choices[0].message == second.choices[0].message
     for ours, theirs in zip(
@@ -200,8 +231,7 @@ def test_chats_are_alike(both: tuple[Process, Process]) -> None:
 
 
 def test_streams_are_alike(both: tuple[Process, Process]) -> None:
-    seen = []
-    for process in both:
+    def ask(process: Process) -> tuple[dict[int, str], dict[int, str], int | None]:
         stream = process.openai.completions.create(
             model="smollm2",
             prompt=["1, 2, 3, 4,", "a b c d"],
@@ -221,10 +251,11 @@ def test_streams_are_alike(both: tuple[Process, Process]) -> None:
                 texts[choice.index] = texts.get(choice.index, "") + choice.text
                 if choice.finish_reason:
                     ends[choice.index] = choice.finish_reason
-        seen.append((texts, ends, usage.prompt_tokens if usage else None))
-    assert seen[0] == seen[1]
-    assert seen[0][0][0] == " 5, 6, 7"
-    assert seen[0][1][0] == "stop"
+        return texts, ends, usage.prompt_tokens if usage else None
+
+    first, second = on_each(both, ask)
+    assert first == second
+    assert (first[0][0], first[1][0]) == (" 5, 6, 7", "stop")
 
 
 ANIMAL = {
@@ -239,16 +270,16 @@ ANIMAL = {
 
 
 def test_a_schema_is_enforced_alike(both: tuple[Process, Process]) -> None:
-    answers = [
-        process.openai.chat.completions.create(
+    answers = on_each(
+        both,
+        lambda process: process.openai.chat.completions.create(
             model="smollm2",
             messages=[{"role": "user", "content": "Tell me a story"}],
             response_format={"type": "json_schema", "json_schema": {"name": "animal", "schema": ANIMAL}},
             max_tokens=60,
             temperature=0,
-        )
-        for process in both
-    ]
+        ),
+    )
     first, second = (answer.choices[0] for answer in answers)
     jsonschema.validate(json.loads(first.message.content or ""), ANIMAL)
     assert first.finish_reason == "stop"
@@ -258,8 +289,8 @@ def test_a_schema_is_enforced_alike(both: tuple[Process, Process]) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_demanded_call_is_made_alike(both: tuple[Process, Process], stream: bool) -> None:
     tool = {"type": "function", "function": {"name": "note_animal", "parameters": ANIMAL}}
-    calls = []
-    for process in both:
+
+    def ask(process: Process) -> tuple[str, str]:
         answer = process.openai.chat.completions.create(
             model="smollm2",
             messages=MESSAGES,
@@ -274,19 +305,21 @@ def test_a_demanded_call_is_made_alike(both: tuple[Process, Process], stream: bo
             deltas = [choice.delta for chunk in answer for choice in chunk.choices]
             parts = [call.function for delta in deltas for call in delta.tool_calls or ()]
             assert not any(delta.content for delta in deltas)
-            calls.append((parts[0].name, "".join(part.arguments for part in parts)))
-        else:
-            (call,) = answer.choices[0].message.tool_calls
-            assert answer.choices[0].finish_reason == "tool_calls"
-            calls.append((call.function.name, call.function.arguments))
-    assert calls[0] == calls[1]
-    assert calls[0][0] == "note_animal"
-    jsonschema.validate(json.loads(calls[0][1]), ANIMAL)
+            return parts[0].name, "".join(part.arguments for part in parts)
+        (call,) = answer.choices[0].message.tool_calls
+        assert answer.choices[0].finish_reason == "tool_calls"
+        return call.function.name, call.function.arguments
+
+    first, second = on_each(both, ask)
+    assert first == second
+    assert first[0] == "note_animal"
+    jsonschema.validate(json.loads(first[1]), ANIMAL)
 
 
 def test_a_schema_that_cannot_be_is_the_requests_fault(both: tuple[Process, Process]) -> None:
     schema = {"type": "integer", "minimum": 5, "maximum": 2}
-    for process in both:
+
+    def ask(process: Process) -> None:
         with pytest.raises(openai.BadRequestError):
             process.openai.chat.completions.create(
                 model="smollm2",
@@ -294,6 +327,8 @@ def test_a_schema_that_cannot_be_is_the_requests_fault(both: tuple[Process, Proc
                 response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
             )
         assert status(f"{process.url}/ready") == 200
+
+    on_each(both, ask)
 
 
 def test_prompts_are_the_tokenizers_own_tokens(both: tuple[Process, Process]) -> None:
@@ -366,10 +401,12 @@ def left_behind(process: Process) -> tuple[float, float, float, int]:
     return running, waiting, blocks, files
 
 
-@pytest.mark.parametrize("backend", ["vllm", "transformers"])
-def test_a_storm_of_clients_that_leave(both: tuple[Process, Process], backend: str) -> None:
+def test_a_storm_of_clients_that_leave(both: tuple[Process, Process]) -> None:
     """STOKER_ENGINE_DISCONNECTS of them (40 in `make test`), at any moment; then all is as it was."""
-    process = both[0 if backend == "vllm" else 1]
+    on_each(both, lambda process: storm(process, keeps_blocks=process is both[0]))
+
+
+def storm(process: Process, *, keeps_blocks: bool) -> None:
     chance = random.Random(11)
     host, port = process.url.removeprefix("http://").split(":")
     before = left_behind(process)
@@ -380,7 +417,7 @@ def test_a_storm_of_clients_that_leave(both: tuple[Process, Process], backend: s
     next(iter(long))
     busy = left_behind(process)
     assert busy[0] == 1
-    assert (busy[2] > 0) == (backend == "vllm")
+    assert (busy[2] > 0) == keeps_blocks
     for _ in range(int(os.environ.get("STOKER_ENGINE_DISCONNECTS", "40"))):
         whole = request(chance, "smollm2")
         sent = whole if chance.random() > 0.2 else whole[: chance.randrange(len(whole))]
