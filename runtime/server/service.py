@@ -68,6 +68,8 @@ class Service:
             structured=facts.structured,
         )
         self._tokenizing = Tokenizing(facts.tokenizer, bounds)
+        if not facts.embeds:
+            self._tokenizing.start()
         if engine.own_metrics:
             self.metrics.engine_registers()
         else:

@@ -49,6 +49,11 @@ class Tokenizing:
         tokens = await self._call(lambda: self._tokenizer.encode_rendered(text), len(text), "messages")
         return _some(tokens, "messages")
 
+    def start(self) -> None:
+        """Starts what renders, so that the first chat need not wait for it."""
+        if self._renderer is not None:
+            self._renderer.start()
+
     async def close(self) -> None:
         """Ends what renders."""
         if self._renderer is not None:

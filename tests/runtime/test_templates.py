@@ -155,6 +155,28 @@ async def test_one_that_leaves_disturbs_no_other() -> None:
         assert staying == [str(n) for n in range(1, 20, 2)]
 
 
+async def test_one_that_ends_the_worker_takes_no_other_with_it() -> None:
+    """Requests are written ahead: those behind it are answered by the next worker, in their order."""
+    template = "{% if messages[0].content == 'hang' %}{{ 9 ** (messages | length * 9 ** 9) }}{% endif %}"
+    async with renderer(template + "{{ messages[0].content }}", seconds=0.1) as ours:
+        contents = ["first", "hang", *map(str, range(100)), "hang", "last"]  # more than are written ahead
+        asked = [ours.render([{"role": "user", "content": content}]) for content in contents]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    for content, answer in zip(contents, answers, strict=True):
+        if content == "hang":
+            assert isinstance(answer, PromptError)
+            assert "more than 0.1 s" in str(answer)
+        else:
+            assert answer == content
+
+
+async def test_chats_larger_than_a_pipe_go_through_one_after_the_other() -> None:
+    async with renderer("{{ messages[0].content }}", characters=10**7) as ours:
+        texts = [str(n % 10) * 300_000 for n in range(20)]
+        asked = [ours.render([{"role": "user", "content": text}]) for text in texts]
+        assert await asyncio.gather(*asked) == texts
+
+
 class Chatting(ScriptedEngine):
     """Its chats go through a Jinja template."""
 

@@ -1,4 +1,9 @@
-"""The worker's other side: one process for each server, started again after it was ended."""
+"""The worker's other side: one process for each server, started again after it was ended.
+
+Requests are written ahead, so that the worker never waits for this process's event loop between two of them;
+it answers in their order, each before it begins the next. So where it is ended, the first that has no answer
+is the one that ended it, and the others are asked of the next worker.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ import os
 import struct
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +22,11 @@ from typing import Any
 from runtime.text.templates import worker
 
 _ANSWER_SECONDS = 10.0  # beside the processor time that it may take: the machine may be busy
+_AHEAD = 64  # requests that are written and have no answer
+_UNSENT = 64 * 1024  # bytes not taken by the worker yet, from which on no further request is written
 _KEPT = ("LD_LIBRARY_PATH", "TZ")
+
+Answer = dict[str, Any]
 
 
 class PromptError(ValueError):
@@ -32,8 +42,14 @@ class ChatTemplate:
     variables: Mapping[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    request: dict[str, Any]
+    answer: asyncio.Future[Answer]
+
+
 class Renderer:
-    """Renders chats, one after the other, each within `seconds` of processor time."""
+    """Renders chats, in the order in which they are asked for, each within `seconds` of processor time."""
 
     def __init__(self, template: ChatTemplate, *, seconds: float, characters: int) -> None:
         self._opening = {
@@ -45,12 +61,24 @@ class Renderer:
         }
         self._seconds = seconds
         self._process: Process | None = None
-        self._turn = asyncio.Lock()
+        self._waiting: deque[_Asked] = deque()  # not written yet
+        self._written: deque[_Asked] = deque()  # the worker's, without an answer
+        self._answering: asyncio.Task[None] | None = None  # while there is one of either
+
+    def start(self) -> None:
+        """Starts the worker before the first chat needs it."""
+        if self._answering is None:
+            self._answering = asyncio.create_task(self._answer_all())
 
     async def render(self, messages: Sequence[Any], tools: Sequence[Any] = ()) -> str:
         """The prompt's text. Raises PromptError; cancelled, it lets the worker finish what it is at."""
         request = {"messages": list(messages), "tools": list(tools) or None}
-        answer = await asyncio.shield(asyncio.ensure_future(self._ask(worker.frame(request))))
+        asked = _Asked(request, asyncio.get_running_loop().create_future())
+        self._waiting.append(asked)
+        self.start()
+        if self._written:  # the worker is at work: it shall find this one when it is through
+            self._write()
+        answer = await asked.answer
         if "text" in answer:
             return str(answer["text"])
         if answer["refused"]:
@@ -59,27 +87,64 @@ class Renderer:
 
     async def close(self) -> None:
         """Ends the worker."""
-        async with self._turn:
+        if self._answering is not None:
+            self._answering.cancel()
+            await asyncio.gather(self._answering, return_exceptions=True)
+        await self._end()
+
+    async def _answer_all(self) -> None:
+        """Answers until nobody waits."""
+        try:
+            while True:
+                if self._process is None or self._process.returncode is not None:
+                    self._process = await self._started()
+                self._write()
+                if not self._written:
+                    return
+                await self._answer_first(self._process)
+        except Exception as error:  # no process could be started
+            for asked in self._waiting:
+                if not asked.answer.done():
+                    asked.answer.set_exception(error)
+        finally:
+            self._answering = None
+            for asked in (*self._written, *self._waiting):
+                asked.answer.cancel()  # where they were not answered: the server ends
+            self._written.clear()
+            self._waiting.clear()
+
+    def _write(self) -> None:
+        """Writes to the worker as much of what waits as it should have."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        to_worker = self._process.stdin
+        unsent = to_worker.transport.get_write_buffer_size
+        while self._waiting and len(self._written) < _AHEAD and unsent() < _UNSENT:
+            asked = self._waiting.popleft()
+            if not asked.answer.done():  # else its client has left
+                to_worker.write(worker.frame(asked.request))
+                self._written.append(asked)
+
+    async def _answer_first(self, process: Process) -> None:
+        """Reads the next answer. A worker that does not give it is ended; those behind wait for another."""
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(self._seconds + _ANSWER_SECONDS):
+                (size,) = struct.unpack(">I", await process.stdout.readexactly(4))
+                answer = worker.decode(await process.stdout.readexactly(size))
+            self._hand_over(answer)
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            self._hand_over({"problem": f"it takes more than {self._seconds:g} s", "refused": False})
+            self._waiting.extendleft(reversed(self._written))
+            self._written.clear()
             await self._end()
 
-    async def _ask(self, request: bytes) -> dict[str, Any]:
-        async with self._turn:
-            if self._process is None or self._process.returncode is not None:
-                self._process = await self._start()
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
-            try:
-                async with asyncio.timeout(self._seconds + _ANSWER_SECONDS):
-                    self._process.stdin.write(request)
-                    await self._process.stdin.drain()
-                    (size,) = struct.unpack(">I", await self._process.stdout.readexactly(4))
-                    answer: dict[str, Any] = worker.decode(await self._process.stdout.readexactly(size))
-                    return answer
-            except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
-                await self._end()
-                return {"problem": f"it takes more than {self._seconds:g} s", "refused": False}
+    def _hand_over(self, answer: Answer) -> None:
+        first = self._written.popleft().answer
+        if not first.done():  # else its client has left
+            first.set_result(answer)
 
-    async def _start(self) -> Process:
+    async def _started(self) -> Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-I", str(Path(worker.__file__)), stdin=PIPE, stdout=PIPE,
             env={name: os.environ[name] for name in _KEPT if name in os.environ},  # no token, no key
