@@ -14,6 +14,7 @@ import pytest
 
 from e2e.cluster import Cluster
 from e2e.objects import inference_service
+from tests.runtime.tiny import save_tiny_codegen
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 IMAGE = "stoker.dev/runtime:0.1.0"
@@ -48,7 +49,9 @@ def custom_image(name: str, uri: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder of the machine with the model in it, as an administrator would put it onto a volume."""
+    """A folder of the machine with models in it, as an administrator would put them onto a volume. `codegen`
+    is of an architecture that vLLM does not know.
+    """
     cache = Path(os.environ.get("STOKER_CACHE") or Path.home() / ".cache" / "stoker") / "huggingface" / "hub"
     home = cache / f"models--{MODEL.replace('/', '--')}"
     snapshot = home / "snapshots" / (home / "refs" / "main").read_text().strip()
@@ -58,6 +61,8 @@ def folder() -> Iterator[Path]:
         target = made / "smollm2" / path.name
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, target)
+    for path in save_tiny_codegen(made / "codegen").iterdir():
+        path.chmod(0o644)  # weights are written for their owner alone
     try:
         yield made
     finally:
@@ -167,6 +172,7 @@ def pod_of(cluster: Cluster, name: str) -> dict[str, Any]:
 
 
 def test_models_from_a_volume_a_folder_and_the_hub(cluster: Cluster, claim: str, folder: Path) -> None:
+    cluster.apply(stored("fallback", f"pvc://{claim}/codegen", "--backend=auto"))
     cluster.apply(stored("mounted", f"pvc://{claim}/smollm2", "--backend=huggingface"))
     cluster.apply(custom_image("fetched", f"hf://{MODEL}"))
     cluster.apply(stored("folder", f"file://{folder}/smollm2", "--backend=echo"))
@@ -208,6 +214,25 @@ def test_models_from_a_volume_a_folder_and_the_hub(cluster: Cluster, claim: str,
         "readOnly": True,
         "subPath": "smollm2",
     } in mounts
+
+    cluster.wait_ready("fallback", timeout=120)
+    chosen = cluster.wait(
+        "the reason of the backend",
+        lambda: cluster.get("inferenceservice", "fallback")["status"].get("backend"),
+    )
+    assert chosen == {
+        "revisionName": "fallback-predictor-00001",
+        "name": "huggingface",
+        "reason": "ArchitectureUnsupported",
+    }
+    client = cluster.client("fallback.default.example.com")
+    for stream in (False, True):
+        asked: dict[str, Any] = {"model": "fallback", "max_tokens": 3, "stream": stream}
+        written = client.completions.create(prompt="Hi", **asked)
+        chat = client.chat.completions.create(messages=[{"role": "user", "content": "Hi"}], **asked)
+        for answer in (written, chat):
+            last = list(answer)[-1] if stream else answer
+            assert last.choices[0].finish_reason in ("length", "stop")
 
 
 def with_keys(isvc: dict[str, Any], endpoint: str, secret: str) -> dict[str, Any]:

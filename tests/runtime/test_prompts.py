@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from runtime.engines.base import ModelFiles
+from runtime.engines.base import EngineRefused, ModelFiles, Sampling
 from runtime.engines.transformers.engine import TransformersEngine
+from runtime.engines.vllm.engine import VllmEngine
+from runtime.flags.parse import parse
+from runtime.text.tokenizer import HubTokenizer
 
 from .serving import serve
 from .tiny import llama3_style_tokenizer, save_tiny_llama
@@ -53,3 +57,35 @@ async def test_prompts_begin_once_and_are_counted_as_the_tokenizer_does(tmp_path
             # The first token is the template's own, and no other was put before it.
             assert expected[0] == begin
             assert expected[1] != begin
+
+
+@pytest.mark.model
+@pytest.mark.timeout(120)
+async def test_vllm_is_given_the_same_tokens(tmp_path: Path) -> None:
+    """Those of vLLM's own copy of the tokenizer, as they are."""
+    from vllm.tokenizers import get_tokenizer
+
+    given: list[list[int]] = []
+
+    class Vllm:
+        def get_tokenizer(self) -> Any:
+            return get_tokenizer(save_tiny_llama(tmp_path))
+
+        async def add_request(self, request_id: str, prompt: Any, params: Any) -> None:
+            given.append(prompt["prompt_token_ids"])
+            raise EngineRefused("enough")
+
+        async def abort(self, request_id: str) -> None:
+            pass
+
+    model = SimpleNamespace(get_vocab_size=lambda: 260)
+    engine = VllmEngine(SimpleNamespace(model_config=model), parse(["--model_id=m"]))
+    engine._engine = Vllm()
+    theirs, ours = engine._tokenizer(), HubTokenizer(llama3_style_tokenizer(), vocab_size=260)
+    for text in ("Hi", "", "Grüße, 你好 👋", "<|begin|>once<|eot|> more"):
+        prompt = theirs.encode(text)
+        assert prompt == ours.encode(text)
+        assert theirs.encode_rendered(text) == ours.encode_rendered(text) == prompt[1:]
+        with pytest.raises(EngineRefused):
+            await engine.push("r", prompt, Sampling(max_tokens=1), lambda delta: True)
+        assert given[-1] == prompt
