@@ -118,7 +118,9 @@ def test_a_traceback_without_a_log_line_is_a_cause_too() -> None:
 
 
 def config(cache: int | None) -> SimpleNamespace:
-    return SimpleNamespace(cache_config=SimpleNamespace(kv_cache_memory_bytes=cache))
+    return SimpleNamespace(
+        cache_config=SimpleNamespace(kv_cache_memory_bytes=cache, gpu_memory_utilization=0.92)
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,16 +144,9 @@ def config(cache: int | None) -> SimpleNamespace:
             "its own GPU.",
         ),
         (
-            # vLLM 0.32: vllm/v1/core/kv_cache_utils.py
-            "ValueError: To serve at least one request with the model's max seq len (131072), (16.0 GiB KV "
-            "cache is needed, which is larger than the available KV cache memory (4.2 GiB).",
-            Reason.OUT_OF_MEMORY,
-            "Lower --max_model_len, or raise --gpu_memory_utilization",
-        ),
-        (
             "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`",
             Reason.OUT_OF_MEMORY,
-            "raise --gpu_memory_utilization",
+            "Raise --gpu_memory_utilization",
         ),
         (
             "AcceleratorError: CUDA error: CUDA-capable device(s) is/are busy or unavailable",
@@ -165,6 +160,36 @@ def test_why_the_engine_did_not_start(cause: str, reason: Reason, words: str) ->
     failure = explain_start(RuntimeError("see above"), cause, config(_GIB))
     assert failure.reason is reason
     assert words in failure.message
+
+
+@pytest.mark.parametrize(
+    ("cache", "estimate", "message"),
+    [
+        (
+            10 << 20,
+            "",
+            "One sequence of 8192 tokens needs 0.35 GiB of KV cache, and there are 0.01. Lower "
+            "--max_model_len, or raise --kv_cache_memory_bytes (now 10485760) to 364M.",
+        ),
+        (
+            None,
+            "Based on the available memory, the estimated maximum model length is 2176. ",
+            "One sequence of 8192 tokens needs 0.35 GiB of KV cache, and there are 0.10. Set "
+            "--max_model_len=2176 or less, or raise --gpu_memory_utilization (now 0.92); else the model "
+            "needs a larger GPU, or several (--tensor_parallel_size).",
+        ),
+    ],
+)
+def test_a_cache_too_small_for_one_sequence(cache: int | None, estimate: str, message: str) -> None:
+    """vLLM 0.32's words, as it said them of SmolLM2 with --kv_cache_memory_bytes=10M."""
+    cause = (
+        "ValueError: To serve at least one request with the model's max seq len (8192), (0.35 GiB KV cache "
+        f"is needed, which is larger than the available KV cache memory (0.1 GiB). {estimate}Try increasing "
+        "`gpu_memory_utilization` (which also controls CPU memory on the CPU backend) or decreasing "
+        "`max_model_len` when initializing the engine. See https://docs.vllm.ai/"
+    )
+    failure = explain_start(RuntimeError("see above"), cause, config(cache))
+    assert (failure.reason, failure.message) == (Reason.OUT_OF_MEMORY, message)
 
 
 def test_an_engine_killed_by_the_kernel_was_out_of_memory() -> None:

@@ -11,6 +11,10 @@ from runtime.failures import Failure, Reason, explain
 _BUSY = re.compile(
     r"Free memory on device \S* ?\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup", re.IGNORECASE
 )
+_SMALL = re.compile(
+    r"max seq len \((?P<tokens>\d+)\), \((?P<needed>[\d.]+) GiB KV cache is needed, which is larger than the "
+    r"available KV cache memory \((?P<there>[\d.]+) GiB\)(?:.*maximum model length is (?P<fits>\d+))?"
+)
 _KILLED = re.compile(r"Failed core proc\(s\): \{[^}]*-9")
 _GIB = 1 << 30
 # What vLLM and torch say, and what helps; the first that is found counts.
@@ -26,10 +30,10 @@ _CURES: tuple[tuple[str, Reason, str], ...] = (
         " Another process holds the GPU alone: give the container its own.",
     ),
     (
-        r"To serve at least one request|No available memory for the cache",
+        r"No available memory for the cache",
         Reason.OUT_OF_MEMORY,
-        " Lower --max_model_len, or raise --gpu_memory_utilization (--kv_cache_memory_bytes where that is "
-        "set); else the model needs a larger GPU, or several (--tensor_parallel_size).",
+        " Raise --gpu_memory_utilization; else the model needs a larger GPU, or several "
+        "(--tensor_parallel_size).",
     ),
     (
         r"out of memory|Available memory|KV cache|cannot allocate memory|MemoryError",
@@ -45,6 +49,8 @@ def explain_start(error: Exception, cause: str | None, config: Any) -> Failure:
     text = cause or str(error)
     if busy := _BUSY.search(text):
         return _busy(text, float(busy["free"]), float(busy["total"]))
+    if small := _SMALL.search(text):
+        return _small(config, small)
     for pattern, reason, cure in _CURES:
         if re.search(pattern, text, re.IGNORECASE):
             return Failure(reason, text + _cache(config) + cure)
@@ -65,6 +71,25 @@ def explain_start(error: Exception, cause: str | None, config: Any) -> Failure:
 def _cache(config: Any) -> str:
     size = config.cache_config.kv_cache_memory_bytes
     return f" The KV cache was to have {size / _GIB:.2f} GiB." if size else ""
+
+
+def _small(config: Any, found: re.Match[str]) -> Failure:
+    """A KV cache that holds less than the longest sequence."""
+    size = config.cache_config.kv_cache_memory_bytes
+    there, needed = size / _GIB if size else float(found["there"]), float(found["needed"])
+    shorter = f"Set --max_model_len={found['fits']} or less" if found["fits"] else "Lower --max_model_len"
+    if size:  # the next whole MiB above what vLLM rounded
+        larger = f"raise --kv_cache_memory_bytes (now {size}) to {int((needed + 0.005) * 1024) + 1}M"
+    else:
+        larger = (
+            f"raise --gpu_memory_utilization (now {config.cache_config.gpu_memory_utilization:g}); else the "
+            f"model needs a larger GPU, or several (--tensor_parallel_size)"
+        )
+    return Failure(
+        Reason.OUT_OF_MEMORY,
+        f"One sequence of {found['tokens']} tokens needs {needed:g} GiB of KV cache, and there are "
+        f"{there:.2f}. {shorter}, or {larger}.",
+    )
 
 
 def _busy(text: str, free: float, total: float) -> Failure:
