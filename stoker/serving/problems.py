@@ -59,7 +59,7 @@ def child(path: str, *steps: str | int) -> str:
     for step in steps:
         if isinstance(step, int):
             path = f"{path}[{step}]"
-        elif _PLAIN_KEY.fullmatch(step):
+        elif (step.isascii() and step.isidentifier()) or _PLAIN_KEY.fullmatch(step):
             path = f"{path}.{step}" if path else step
         else:
             path = f"{path}[{step}]"

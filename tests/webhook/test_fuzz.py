@@ -57,11 +57,11 @@ class Replica:
             return Rules(SETTINGS, catalogue.usable_in(asked.namespace), SCHEMAS)
 
         self._admission = Admission(rules_for, Metrics(), deadline=60)
-        self._runner = make_runner(self._admission)
         self._loop = loop
         loop.run_until_complete(self._start())
 
     async def _start(self) -> None:
+        self._runner = make_runner(self._admission)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self._url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/validate"

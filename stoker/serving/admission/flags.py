@@ -80,7 +80,8 @@ def check_flags(
             )
             yield invalid(where, flag.written, detail)
             continue
-        yield from _check_value(flag, where, {**properties[name], **_BOUNDS.get(name, {})})
+        bounds = _BOUNDS.get(name)
+        yield from _check_value(flag, where, {**properties[name], **bounds} if bounds else properties[name])
 
 
 def canonical(flag: Flag, schema: Object) -> str:

@@ -90,7 +90,7 @@ def of_inference_service(metadata: Mapping[str, object]) -> tuple[list[FieldProb
 
 def _objectives(metadata: Mapping[str, object]) -> tuple[FieldProblem, ...]:
     given = metadata.get("annotations")
-    annotations = given if isinstance(given, Mapping) else {}
+    annotations = given if isinstance(given, dict) else {}
     try:
         objectives.parse_objectives({key: text for key, text in annotations.items() if isinstance(text, str)})
     except Invalid as fault:
@@ -101,7 +101,7 @@ def _objectives(metadata: Mapping[str, object]) -> tuple[FieldProblem, ...]:
 def _values(metadata: Mapping[str, object]) -> Iterator[FieldProblem]:
     for where in ("labels", "annotations"):
         given = metadata.get(where)
-        for key, value in given.items() if isinstance(given, Mapping) else ():
+        for key, value in given.items() if isinstance(given, dict) else ():
             if not isinstance(value, str):
                 continue
             path = child("metadata", where, str(key))
@@ -140,7 +140,7 @@ def of_runtime(metadata: Mapping[str, object]) -> tuple[list[FieldProblem], list
 def _keys(metadata: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     for where in ("labels", "annotations"):
         given = metadata.get(where)
-        for key in given if isinstance(given, Mapping) else ():
+        for key in given if isinstance(given, dict) else ():
             if isinstance(key, str) and key.startswith((_OURS, _KSERVE)):
                 yield child("metadata", where, key), key
 

@@ -7,7 +7,7 @@ merging goes by. What the author did not write came from the runtime.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stoker.serving.problems import FieldProblem, child
@@ -36,7 +36,7 @@ class Place:
 
     def field(self, name: str) -> Place:
         """A field of the object here."""
-        inner = self.own.get(name) if isinstance(self.own, Mapping) else None
+        inner = self.own.get(name) if isinstance(self.own, dict) else None
         return Place("", inner, self, name)
 
     def entry(self, index: int, value: Any, keys: Sequence[str] = ()) -> Place:
@@ -79,7 +79,7 @@ NOWHERE: Place = _Nowhere("")
 
 def identity(value: Any, keys: Sequence[str]) -> tuple[str, ...]:
     """What tells an entry of a list apart from the others; a port's protocol is TCP where it says none."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return (str(value),)
     return tuple(str(value.get(key) or ("TCP" if key == "protocol" else "")) for key in keys)
 
@@ -89,11 +89,8 @@ def _label(index: int, value: Any, keys: Sequence[str]) -> str | int:
     return identity(value, keys)[0] or index if keys else index
 
 
-def told_once(
-    problems: Iterator[FieldProblem] | Sequence[FieldProblem], told: Sequence[FieldProblem]
-) -> Iterator[FieldProblem]:
+def told_once(problems: Iterable[FieldProblem], told: Sequence[FieldProblem]) -> list[FieldProblem]:
     """Without those of fields of which something was told already."""
-    fields = {problem.field for problem in told}
-    for problem in problems:
-        if problem.field not in fields:
-            yield problem
+    found = list(problems)
+    fields = {problem.field for problem in told} if found else set()
+    return [problem for problem in found if problem.field not in fields]

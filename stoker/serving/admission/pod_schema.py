@@ -29,6 +29,7 @@ class Node:
     plain: type | None = None
     # Whole numbers are below it and not below its negative.
     limit: int = 0
+    is_object: bool = False
 
 
 def definition(name: str) -> Node:
@@ -80,4 +81,5 @@ class _Reader:
             node.plain = _PLAIN.get(node.types)
         if "integer" in node.types and node.format != "quantity" and not node.allowed:
             node.limit = _INT32 if node.format == "int32" else _INT64
+        node.is_object = "object" in node.types
         return node

@@ -89,6 +89,9 @@ class _Check:
         self._hints = 0
 
     def value(self, value: Any, node: Node, place: Place) -> None:
+        if type(value) is dict and node.is_object:
+            self._object(value, node, place)
+            return
         if value is None:
             return
         if isinstance(value, str) and "string" in node.types and syntax.filled_in_later(value):
@@ -96,8 +99,6 @@ class _Check:
         if not node.types & _kind(value):
             wanted = " or ".join(_WORDS[each] for each in sorted(node.types))
             self._found.append(Mistyped(*astuple(invalid(place.path, value, f"must be {wanted}"))))
-        elif isinstance(value, dict):
-            self._object(value, node, place)
         elif isinstance(value, list):
             self._list(value, node, place)
         else:
@@ -123,7 +124,9 @@ class _Check:
                 self.value(each, inner, place.field(name))
         if self._rules is None:
             return
-        broken = any(isinstance(problem, Mistyped) for problem in self._found[begun:])
+        broken = len(self._found) > begun and any(
+            isinstance(problem, Mistyped) for problem in self._found[begun:]
+        )
         for name in node.required:
             if value.get(name) is None:
                 self._found.append(required(place.field(name).path, _needed(node, name)))

@@ -41,7 +41,7 @@ def metadata(spec: Mapping[str, Any], path: str) -> Iterator[FieldProblem]:
     """Labels and annotations for pods."""
     for name in ("labels", "annotations"):
         given = spec.get(name)
-        for key, value in (given if isinstance(given, Mapping) else {}).items():
+        for key, value in (given if isinstance(given, dict) else {}).items():
             where = child(path, name, str(key))
             yield from syntax.qualified_name(str(key), where)
             if name == "labels" and isinstance(value, str):

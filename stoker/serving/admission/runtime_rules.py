@@ -45,7 +45,7 @@ def judge(obj: Object, around: Around) -> tuple[tuple[FieldProblem, ...], tuple[
         _flags(runtime, around, warned),
         security.of_pod(spec, "spec") if around.restricted and runtime.scope != "cluster" else iter(()),
     ):
-        problems += told_once(list(found), problems)
+        problems += told_once(found, problems)
     warned += _odd(runtime)
     warned += warnings.of_secrets(spec, "spec")
     warned += _equals(runtime, around.others)

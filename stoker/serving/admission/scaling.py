@@ -34,7 +34,7 @@ def check(isvc: InferenceService) -> Found:
     yield from _strategy(predictor.deployment_strategy or {})
     yield from _metric(predictor.raw)
     scaling = predictor.raw.get("autoScaling")
-    metrics = scaling.get("metrics") if isinstance(scaling, Mapping) else None
+    metrics = scaling.get("metrics") if isinstance(scaling, dict) else None
     for number, each in enumerate(metrics if isinstance(metrics, list) else []):
         yield from _source(each, child("spec.predictor.autoScaling.metrics", number))
 
@@ -46,7 +46,7 @@ def _strategy(strategy: Mapping[str, Any]) -> Found:
         yield not_supported(child(path, "type"), kind, ["RollingUpdate", "Recreate"])
     if kind == "Recreate" and rolling is not None:
         yield forbidden(child(path, "rollingUpdate"), "must not be set where type is Recreate")
-    if not isinstance(rolling, Mapping):
+    if not isinstance(rolling, dict):
         return
     for name in rolling.keys() - {"maxSurge", "maxUnavailable"}:
         yield not_supported(child(path, "rollingUpdate", name), name, ["maxSurge", "maxUnavailable"])
@@ -86,7 +86,7 @@ def _metric(predictor: Mapping[str, Any]) -> Found:
 
 
 def _source(metric: Any, path: str) -> Found:
-    if not isinstance(metric, Mapping):
+    if not isinstance(metric, dict):
         yield invalid(path, metric, "must be an object")
         return
     kind = metric.get("type")
@@ -95,14 +95,14 @@ def _source(metric: Any, path: str) -> Found:
         yield not_supported(child(path, "type"), kind, SOURCES)
         return
     source = metric.get(field)
-    if not isinstance(source, Mapping):
+    if not isinstance(source, dict):
         yield required(child(path, field), f"what a metric of type {kind} is read from")
         return
     if field == "resource":
         yield from _resource(source, child(path, field))
     elif field == "external":
         inner = source.get("metric")
-        if isinstance(inner, Mapping) and not inner.get("query"):
+        if isinstance(inner, dict) and not inner.get("query"):
             yield required(child(path, field, "metric", "query"), "what the backend is asked")
 
 
@@ -110,7 +110,7 @@ def _resource(source: Mapping[str, Any], path: str) -> Found:
     if source.get("name") not in ("cpu", "memory"):
         yield not_supported(child(path, "name"), source.get("name"), ["cpu", "memory"])
     target = source.get("target")
-    if not isinstance(target, Mapping):
+    if not isinstance(target, dict):
         yield required(child(path, "target"), "the value that is aimed at")
         return
     kind = target.get("type")

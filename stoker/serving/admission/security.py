@@ -82,7 +82,7 @@ def of_predictor(predictor: Mapping[str, Any]) -> Found:
     path = "spec.predictor"
     for name in ("model", *LEGACY_FORMATS):
         model = predictor.get(name)
-        if isinstance(model, Mapping):
+        if isinstance(model, dict):
             yield from _container(model, child(path, name))
             if not model.get("image"):
                 yield from _flags(model.get("args"), child(path, name, "args"))
@@ -116,7 +116,7 @@ def _container(container: Mapping[str, Any], path: str) -> Found:
 
 
 def _context(context: Any, path: str) -> Found:
-    if not isinstance(context, Mapping):
+    if not isinstance(context, dict):
         return
     if context.get("privileged") is True:
         yield _refused(child(path, "privileged"), "is root on the node")
@@ -151,4 +151,4 @@ NEEDS = f"needs a namespace with the label {names.SECURITY_LABEL}: trusted"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}

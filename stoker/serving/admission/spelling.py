@@ -23,6 +23,8 @@ _RUNTIME = POD_FIELDS | frozenset(
     """.split()  # noqa: SIM905
 )
 _FORMAT = frozenset({"name", "version", "autoSelect", "priority"})
+_MODEL = MODEL_FIELDS | CONTAINER_FIELDS
+_LEGACY = _MODEL - {"modelFormat", "runtime"}
 
 
 def of_inference_service(obj: Object) -> Iterator[FieldProblem]:
@@ -32,13 +34,12 @@ def of_inference_service(obj: Object) -> Iterator[FieldProblem]:
     predictor = _mapping(spec.get("predictor"))
     yield from _unknown(predictor, "spec.predictor", _PREDICTOR)
     model = _mapping(predictor.get("model"))
-    yield from _unknown(model, "spec.predictor.model", MODEL_FIELDS | CONTAINER_FIELDS)
+    yield from _unknown(model, "spec.predictor.model", _MODEL)
     form = _mapping(model.get("modelFormat"))
     yield from _unknown(form, "spec.predictor.model.modelFormat", frozenset({"name", "version"}))
     for name in LEGACY_FORMATS:
-        legacy = _mapping(predictor.get(name))
-        known = (MODEL_FIELDS - {"modelFormat", "runtime"}) | CONTAINER_FIELDS
-        yield from _unknown(legacy, child("spec.predictor", name), known)
+        if name in predictor:
+            yield from _unknown(_mapping(predictor[name]), child("spec.predictor", name), _LEGACY)
 
 
 def of_runtime(obj: Object) -> Iterator[FieldProblem]:
@@ -57,6 +58,8 @@ def _in_list(
 
 
 def _unknown(obj: Mapping[str, Any], path: str, known: frozenset[str]) -> Iterator[FieldProblem]:
+    if obj.keys() <= known:
+        return
     for number, name in enumerate(sorted(str(each) for each in obj if each not in known)):
         meant = nearest(name, known) if number < MOST_HINTS else None
         hint = f'; did you mean "{meant}"?' if meant else ""
@@ -64,4 +67,4 @@ def _unknown(obj: Mapping[str, Any], path: str, known: frozenset[str]) -> Iterat
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}

@@ -134,7 +134,7 @@ def _judge(obj: Object, around: _Around) -> Verdict:
     isvc, problems = read_inference_service(obj)
     readable = not problems
     for group in _as_written(obj, isvc, around):
-        problems += list(told_once(group, problems))
+        problems += told_once(group, problems)
     around.warned.extend(warnings.of_inference_service(isvc))
     around.warned.extend(warnings.of_secrets(isvc.predictor.raw, "spec.predictor"))
     around.warned.extend(source_warnings(isvc))
@@ -183,10 +183,10 @@ def _as_rendered(
         if not (flags and each.reason == "FieldValueRequired")
     ]
     if rendered is None:
-        return [*problems, *told_once(list(pods.as_written(isvc)), problems)]
+        return [*problems, *told_once(pods.as_written(isvc), problems)]
     spec = rendered[0]["spec"]
     problems += told_once(pods.as_merged(isvc, runtime, spec), problems)
-    problems += told_once(list(parallelism.check(isvc, spec["containers"][0], schema)), problems)
+    problems += told_once(parallelism.check(isvc, spec["containers"][0], schema), problems)
     around.warned.extend(warnings.of_pod(isvc, runtime, spec, around.settings))
     around.warned.extend(parallelism.warn(isvc, spec, schema, around.largest_devices))
     return problems

@@ -184,25 +184,27 @@ def judged(spec: Mapping[str, Any]) -> Iterator[tuple[str, Field]]:
     """Path and row of every field set in an InferenceService's `spec` that is refused or warned about."""
     yield from _concerning(spec, "spec", _SPEC)
     predictor = spec.get("predictor")
-    if not isinstance(predictor, Mapping):
+    if not isinstance(predictor, dict):
         return
     yield from _concerning(predictor, "spec.predictor", _PREDICTOR)
     for name in ("model", *LEGACY_FORMATS):
         model = predictor.get(name)
-        if isinstance(model, Mapping):
+        if isinstance(model, dict):
             path = child("spec.predictor", name)
             yield from _concerning(model, path, _MODEL)
 
 
-def _told_of(*tables: Mapping[str, Field]) -> tuple[Field, ...]:
-    return tuple(row for table in tables for row in table.values() if row.fate != "supported")
+def _told_of(*tables: Mapping[str, Field]) -> Mapping[str, Field]:
+    return {row.name: row for table in tables for row in table.values() if row.fate != "supported"}
 
 
 _SPEC, _PREDICTOR, _MODEL = _told_of(SPEC), _told_of(PREDICTOR, EXTENSION, POD), _told_of(MODEL, CONTAINER)
 
 
-def _concerning(obj: Mapping[str, Any], path: str, rows: Iterable[Field]) -> Iterator[tuple[str, Field]]:
-    for row in rows:
-        value = obj.get(row.name)
+def _concerning(obj: Mapping[str, Any], path: str, rows: Mapping[str, Field]) -> Iterator[tuple[str, Field]]:
+    if rows.keys().isdisjoint(obj):
+        return
+    for name, row in rows.items():
+        value = obj.get(name)
         if value is not None and row.concerns(value, obj):
-            yield child(path, row.name), row
+            yield child(path, name), row

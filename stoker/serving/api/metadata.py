@@ -88,14 +88,10 @@ def judged(labels: Mapping[str, str], annotations: Mapping[str, str]) -> Iterato
     """Path and row of every label and annotation that is refused or warned about."""
     for where, values in (("metadata.labels", labels), ("metadata.annotations", annotations)):
         for key, value in sorted(values.items()):
-            row = _row(key)
+            row = _ROWS.get(key) or next((each for begin, each in _BEGIN if key.startswith(begin)), None)
             if row is not None and row.fate != "supported" and row.concerns(value, values):
                 yield child(where, key), row
 
 
-def _row(key: str) -> Field | None:
-    return next((row for row in METADATA if _means(row.name, key)), None)
-
-
-def _means(name: str, key: str) -> bool:
-    return key.startswith(name[:-1]) if name.endswith("*") else key == name
+_ROWS = {row.name: row for row in METADATA}
+_BEGIN = [(row.name[:-1], row) for row in METADATA if row.name.endswith("*")]

@@ -16,9 +16,9 @@ class Reader:
     def __init__(self, value: Any, path: str, problems: list[FieldProblem]) -> None:
         self.path = path
         self.problems = problems
-        if value is not None and not isinstance(value, Mapping):
+        if value is not None and not isinstance(value, dict):
             problems.append(invalid(path, value, "must be an object"))
-        self.value: Mapping[str, Any] = value if isinstance(value, Mapping) else {}
+        self.value: Mapping[str, Any] = value if isinstance(value, dict) else {}
 
     def has(self, name: str) -> bool:
         """Whether the field is there; null counts as absent, as it does for the API server."""
@@ -72,7 +72,7 @@ class Reader:
 
     def objects(self, name: str) -> tuple[Object, ...]:
         """A list of JSON objects; what is no object reads as an empty one: places keep their number."""
-        return tuple(item for item in self._list(name, dict, "must be an object"))
+        return tuple(self._list(name, dict, "must be an object"))
 
     def strings(self, name: str) -> tuple[str, ...]:
         """A list of strings; what is no string reads as an empty one."""
@@ -91,6 +91,8 @@ class Reader:
             self.problems.append(invalid(self.at(name), value, "must be a list"))
             return []
         bad = [(n, item) for n, item in enumerate(value) if not isinstance(item, kind)]
+        if not bad:
+            return value
         self.problems.extend(invalid(child(self.at(name), n), item, detail) for n, item in bad)
         return [item if isinstance(item, kind) else kind() for item in value]
 

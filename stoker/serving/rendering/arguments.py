@@ -10,7 +10,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 _FLAG = re.compile(r"--?[A-Za-z][^=]*")
 _REST = "--"  # all words after it are positional
@@ -25,12 +25,12 @@ class Flag:
     values: tuple[str, ...]
     inline: bool  # --a=b
 
-    @property
+    @cached_property
     def name(self) -> str:
         """One spelling: `--max-model-len` is `max_model_len`; a short flag keeps its dash."""
         return self.written[2:].replace("-", "_") if self.written.startswith("--") else self.written
 
-    @property
+    @cached_property
     def subject(self) -> str:
         """What the flag sets: `--no-x` sets what `--x` sets."""
         return self.name.removeprefix("no_")
@@ -110,16 +110,7 @@ def flag_names(text: str) -> frozenset[str]:
 def value_of(args: Sequence[str], name: str) -> str | None:
     """The value of the last `--name`; "" where it stands without one, None where it does not stand there."""
     wanted = name.lstrip("-").replace("-", "_")
-    found: str | None = None
-    open_ended = False  # whether the next word would be the value
-    for word in args:
-        if word == _REST:
-            break
-        if _FLAG.match(word):
-            flag, equals, value = word.partition("=")
-            named = flag.startswith("--") and flag[2:].replace("-", "_") == wanted
-            open_ended = named and not equals
-            found = value if named else found
-        elif open_ended:
-            found, open_ended = word, False
-    return found
+    for flag in reversed(split(args).flags):
+        if flag.name == wanted and flag.written.startswith("--"):
+            return flag.values[0] if flag.values else ""
+    return None

@@ -33,7 +33,7 @@ def _chosen(values: Mapping[str, str], keys: Iterable[str]) -> dict[str, str]:
 
 def _canonical(tree: Any, field: str = "") -> Any:
     """The tree with the quantities of `resources` written in one way. Nulls stay: merging acts on them."""
-    if isinstance(tree, Mapping):
+    if isinstance(tree, dict):
         if field in ("limits", "requests"):
             return {name: quantities.canonical(value) for name, value in tree.items()}
         return {name: _canonical(value, name) for name, value in tree.items()}

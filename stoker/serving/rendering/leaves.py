@@ -22,12 +22,12 @@ def leaves(template: Object) -> dict[str, Any]:
 
 
 def _walk(tree: Any, path: str, field: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Mapping) and tree:
+    if isinstance(tree, dict) and tree:
         for name, value in tree.items():
             yield from _walk(value, child(path, name), name)
     elif field == "args" and isinstance(tree, list):
         yield from _flags(tree, path)
-    elif isinstance(tree, list) and field in _KEYS and all(isinstance(each, Mapping) for each in tree):
+    elif isinstance(tree, list) and field in _KEYS and all(isinstance(each, dict) for each in tree):
         for entry in tree:
             inner = {name: value for name, value in entry.items() if name != _KEYS[field]}
             yield from _walk(inner, f"{path}[{_key(entry, field)}]", "")

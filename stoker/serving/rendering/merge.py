@@ -118,7 +118,7 @@ def _merge_object(
             merged.pop(name, None)
         elif name in keys and isinstance(below, list) and isinstance(value, list):
             merged[name] = _merge_list(below, value, keys[name], name)
-        elif isinstance(value, Mapping) and isinstance(below, Mapping) and name not in _WHOLE:
+        elif isinstance(value, dict) and isinstance(below, Mapping) and name not in _WHOLE:
             merged[name] = _merge_object(below, value, {}, name)
         else:
             merged[name] = value

@@ -134,4 +134,4 @@ def _template(labels: Mapping[str, str], annotations: Mapping[str, str], spec: O
 
 
 def _filled(template: Object, isvc: InferenceService) -> Any:
-    return replace(template, Values(isvc.name, isvc.namespace, isvc.labels, isvc.annotations), "", [])
+    return replace(template, Values(isvc.name, isvc.namespace, isvc.labels, isvc.annotations), "", [])[0]

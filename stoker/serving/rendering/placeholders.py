@@ -51,38 +51,45 @@ class Reference:
     key: str = ""
 
 
-def replace(tree: Any, values: Values, path: str, problems: list[FieldProblem]) -> Any:
-    """The JSON tree with the placeholders of every string replaced; keys of objects are never touched.
+def replace(tree: Any, values: Values, path: str, problems: list[FieldProblem]) -> tuple[Any, set[Reference]]:
+    """The JSON tree with the placeholders of every string replaced, and which those were.
 
-    `path` is where the tree stands in the pod. A missing label or annotation is a problem of the
+    Keys of objects are never touched. `path` is where the tree stands in the pod. A missing label or
+    annotation is a problem of the
     InferenceService's metadata: that is what to change. Parts without placeholders are not copied.
     """
+    made = tree
+    used: set[Reference] = set()
+    for steps, text in _with_braces(tree):
+        used.update(_references(text))
+        filled = _fill(text, values, child(path, *steps), problems)
+        if filled != text:
+            made = _put(made, tree, steps, filled)
+    return made, used
 
-    def walk(tree: Any, steps: _Steps) -> Any:
-        if isinstance(tree, str):
-            return _fill(tree, values, child(path, *steps), problems) if "{{" in tree else tree
-        made: Any = tree
-        for step, value in _entries(tree):
-            kind = type(value)
-            if ("{{" in value) if kind is str else (kind is dict or kind is list):
-                filled = walk(value, (*steps, step))
-                if filled is not value:
-                    made = made if made is not tree else tree.copy()
-                    made[step] = filled
-        return made
 
-    return walk(tree, ())
+def _put(made: Any, tree: Any, steps: _Steps, value: Any) -> Any:
+    """`made`, which may be `tree` itself, with a value at `steps`; only what leads there is copied."""
+    if not steps:
+        return value
+    copy = made if made is not tree else tree.copy()
+    step = steps[0]
+    copy[step] = _put(made[step], tree[step], steps[1:], value)
+    return copy
 
 
 def references(tree: Any) -> set[Reference]:
     """All placeholders in the strings of a JSON tree."""
-    texts = (text for _, text in _with_braces(tree, ()))
-    return {_reference(match) for text in texts for match in _PLACEHOLDER.finditer(text)}
+    return {found for _, text in _with_braces(tree) for found in _references(text)}
+
+
+def _references(text: str) -> Iterator[Reference]:
+    return map(_reference, _PLACEHOLDER.finditer(text))
 
 
 def suspects(tree: Any, path: str) -> Iterator[tuple[str, str]]:
     """Path and text of what looks like a placeholder and is none."""
-    for steps, text in _with_braces(tree, ()):
+    for steps, text in _with_braces(tree):
         for match in _SUSPECT.finditer(text):
             if not _PLACEHOLDER.fullmatch(match.group()):
                 yield child(path, *steps), match.group()
@@ -118,24 +125,26 @@ def _reference(match: re.Match[str]) -> Reference:
     return Reference(match["map"] or match["indexed"], match["plain"] or match["quoted"] or match["key"])
 
 
-def _with_braces(tree: Any, steps: _Steps) -> Iterator[tuple[_Steps, str]]:
+def _with_braces(tree: Any) -> list[tuple[_Steps, str]]:
     """The strings that may hold a placeholder: few, so that paths are put into words for these alone."""
     if isinstance(tree, str):
-        if "{{" in tree:
-            yield steps, tree
-        return
-    for step, value in _entries(tree):
+        return [((), tree)] if "{{" in tree else []
+    found: list[tuple[_Steps, str]] = []
+    _collect(tree, (), found)
+    return found
+
+
+def _collect(tree: Any, steps: _Steps, found: list[tuple[_Steps, str]]) -> None:
+    entries: Iterable[tuple[Any, Any]] = ()
+    if isinstance(tree, dict):
+        entries = tree.items()
+    elif isinstance(tree, list):
+        entries = enumerate(tree)
+    for step, value in entries:
         # Most values are short strings, numbers and booleans: they are looked at here, without a call.
         kind = type(value)
         if kind is str:
             if "{{" in value:
-                yield (*steps, step), value
+                found.append(((*steps, step), value))
         elif kind is dict or kind is list:
-            yield from _with_braces(value, (*steps, step))
-
-
-def _entries(tree: Any) -> Iterable[tuple[Any, Any]]:
-    """Steps and values below; none of a scalar."""
-    if isinstance(tree, dict):
-        return tree.items()
-    return enumerate(tree) if isinstance(tree, list) else ()
+            _collect(value, (*steps, step), found)

@@ -18,6 +18,7 @@ from stoker.serving.settings import Settings
 _DEFAULT_PERIOD = 10  # Kubernetes' own periodSeconds
 _DEFAULT_PORT = 8080
 _MARGIN = 10  # seconds for the process to exit in after its last stream
+_USUAL = Settings()
 _HANDLERS = ("exec", "grpc", "httpGet", "tcpSocket")
 
 
@@ -144,10 +145,9 @@ def _number(given: object, default: float) -> float:
 def with_drain(container: Object, settings: Settings) -> Object:
     """The container of Stoker's own runtime, told of drain times that are not its usual ones."""
     args = list(container.get("args") or [])
-    usual = Settings()
     for name in ("lame_duck_seconds", "drain_seconds"):
         value = getattr(settings, name)
-        if value != getattr(usual, name) and value_of(args, name) is None:
+        if value != getattr(_USUAL, name) and value_of(args, name) is None:
             args.append(f"--{name}={value}")
     return container | {"args": args}
 

@@ -15,7 +15,7 @@ from stoker.serving.rendering import checks, images, pod_defaults
 from stoker.serving.rendering.arguments import flag_names
 from stoker.serving.rendering.inputs import inputs_of
 from stoker.serving.rendering.merge import merge_container, merge_containers, merge_pod
-from stoker.serving.rendering.placeholders import Reference, Values, references, replace
+from stoker.serving.rendering.placeholders import Reference, Values, replace
 from stoker.serving.rendering.storage import INITIALIZER, annotations_read, apply_storage
 from stoker.serving.settings import Settings
 
@@ -57,9 +57,7 @@ def try_template(
     if template is None:
         return None, problems
     values = Values(isvc.name, isvc.namespace, isvc.labels, isvc.annotations)
-    used = references(template)
-    if used:
-        template = replace(template, values, "", problems)
+    template, used = replace(template, values, "", problems)
     spec = _finish(isvc, runtime, template["spec"], settings, problems)
     problems += checks.check_pod(spec, isvc.predictor)
     return (template | {"spec": spec}, used), problems
