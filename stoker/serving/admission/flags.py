@@ -27,20 +27,8 @@ from stoker.serving.rendering.arguments import Flag, parse_flags, value_of
 
 _SIZE = re.compile(r"-1|\d+(\.\d+)?[A-Za-z]{0,3}|auto")
 _NOTHING = re.compile(r"0+(\.0+)?[A-Za-z]{0,3}")  # as a size
-_LEAST_1 = """
-    block_size data_parallel_size decode_context_parallel_size max_body_bytes max_header_bytes max_loras
-    max_model_len max_num_active_seqs max_num_batched_tokens max_num_scheduled_tokens max_schema_bytes
-    max_template_characters max_waiting_tokens nnodes pipeline_parallel_size prefill_context_parallel_size
-    stream_interval tensor_parallel_size
-"""
-# What engines refuse and the parser lets through (vllm/config: cache, lora, parallel, scheduler), and sizes,
-# of which the schema cannot say it since they may be words.
-_BOUNDS: Mapping[str, Mapping[str, Any]] = {
-    **{name: {"minimum": 1} for name in _LEAST_1.split()},
-    "data_parallel_size_local": {"minimum": 0},
-    "gpu_memory_utilization": {"exclusiveMinimum": 0, "maximum": 1},
-    "watermark": {"minimum": 0, "maximum": 1},
-}
+# The schema cannot say it: -1 and "auto" leave the length to the model.
+_BOUNDS: Mapping[str, Mapping[str, Any]] = {"max_model_len": {"minimum": 1}}
 _TRUTH = frozenset({"true", "false", "1", "0", "yes", "no", "on", "off"})
 _AUTO = frozenset({"vllm", "huggingface"})
 
@@ -223,6 +211,7 @@ _LIMITS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
     "minimum": ("at least", operator.ge),
     "exclusiveMinimum": ("greater than", operator.gt),
     "maximum": ("at most", operator.le),
+    "exclusiveMaximum": ("less than", operator.lt),
 }
 
 
