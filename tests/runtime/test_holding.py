@@ -55,7 +55,7 @@ class Recorder:
 
 def said(data: bytes) -> list[tuple[int, str]]:
     """The text of each chunk, by choice."""
-    events = [json.loads(line[6:]) for line in data.decode().splitlines() if line.startswith("data: {")]
+    events = [json.loads(line[6:]) for line in data.decode().split("\n") if line.startswith("data: {")]
     return [(choice["index"], choice["text"]) for event in events for choice in event["choices"]]
 
 
