@@ -27,6 +27,7 @@ from runtime.hub import cache as hub_cache
 from runtime.hub import stand_in
 from tests.ports import free_port
 
+from .collector import Collector, collecting
 from .openai_cases import CASES
 from .test_disconnects import request
 from .test_program import status
@@ -55,7 +56,8 @@ class Process:
             return str(answer.read().decode())
 
 
-def start(folder: Path, *flags: str, model: str = stand_in.MODEL_ID) -> Process:
+def start(folder: Path, *flags: str, model: str = stand_in.MODEL_ID, collector: str = "") -> Process:
+    """`collector`: where spans go of requests whose client has them traced."""
     folder.mkdir(exist_ok=True)
     port = free_port()
     (folder / "termination-log").touch()
@@ -64,6 +66,9 @@ def start(folder: Path, *flags: str, model: str = stand_in.MODEL_ID) -> Process:
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_CACHE": str(hub_cache.hub_cache()),
         "STOKER_TERMINATION_LOG": str(folder / "termination-log"),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
+        "OTEL_TRACES_SAMPLER": "parentbased_always_off",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
     }
     command = [sys.executable, "-m", "runtime", "--model_name=smollm2", f"--model_id={model}"]
     with (folder / "log").open("wb") as log:
@@ -97,19 +102,27 @@ def until_ready(process: Process, seconds: float = 500) -> None:
 
 
 @pytest.fixture(scope="module")
-def both(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Process]]:
+def collector() -> Iterator[Collector]:
+    with collecting() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def both(
+    smollm2: Path, collector: Collector, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Process, Process]]:
     """vLLM, as --backend=auto chooses it, and transformers."""
     folder = tmp_path_factory.mktemp("both")
     (folder / "template.jinja").write_text(HERMES_TEMPLATE)
     alike = ("--max-model-len=2048", "--dtype=float32", f"--chat_template={folder / 'template.jinja'}")
-    vllm = start(folder / "vllm", *alike, "--kv_cache_memory_bytes=256M")
+    vllm = start(folder / "vllm", *alike, "--kv_cache_memory_bytes=256M", collector=collector.url)
     other = None
     try:
         end = time.monotonic() + 60
         while status(f"{vllm.url}/live") != 200:
             assert time.monotonic() < end
             time.sleep(0.1)
-        other = start(folder / "other", *alike, "--backend=huggingface")
+        other = start(folder / "other", *alike, "--backend=huggingface", collector=collector.url)
         until_ready(vllm)
         until_ready(other)
         yield vllm, other
@@ -120,34 +133,17 @@ def both(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
 
 
 def test_an_architecture_that_vllm_does_not_know(tmp_path: Path) -> None:
-    """auto serves it with transformers and says why; an explicit vllm ends with the same reason."""
-    model = str(save_tiny_codegen(tmp_path / "model"))
-    auto = start(tmp_path / "auto", model=model)
-    strict = start(tmp_path / "strict", "--backend=vllm", model=model)
+    """Ends an explicit vllm with that reason; what auto does, with the reason in the InferenceService's
+    status, is in e2e/test_storage.py.
+    """
+    strict = start(tmp_path / "strict", "--backend=vllm", model=str(save_tiny_codegen(tmp_path / "model")))
     try:
-        until_ready(auto)
-        backend = auto.state()["backend"]
-        assert isinstance(backend, dict)
-        assert (backend["name"], backend["reason"]) == ("huggingface", "ArchitectureUnsupported")
-        assert "CodeGenForCausalLM" in backend["message"]
-        assert 'backend_info{backend="huggingface",reason="ArchitectureUnsupported"} 1.0' in auto.metrics()
-        for stream in (False, True):
-            answer = auto.openai.completions.create(model="smollm2", prompt="Hi", max_tokens=3, stream=stream)
-            assert (list(answer) if stream else answer.choices)[-1] is not None
-            chat = auto.openai.chat.completions.create(
-                model="smollm2",
-                messages=MESSAGES,
-                max_tokens=3,
-                stream=stream,  # type: ignore[call-overload]
-            )
-            assert (list(chat) if stream else chat.choices)[-1] is not None
         assert strict.popen.wait(120) == 1
         document = json.loads((strict.folder / "termination-log").read_text())
         assert document["error"]["reason"] == "BackendUnavailable"
         assert "CodeGenForCausalLM" in document["error"]["message"]
     finally:
-        for process in (auto, strict):
-            kill(process)
+        kill(strict)
 
 
 def test_auto_is_vllm_and_its_start_was_told(both: tuple[Process, Process]) -> None:
@@ -228,6 +224,55 @@ def test_chats_are_alike(both: tuple[Process, Process]) -> None:
         assert (ours.token, ours.bytes) == (theirs.token, theirs.bytes)
         assert ours.logprob == pytest.approx(theirs.logprob, abs=0.02)
         assert [each.token for each in ours.top_logprobs] == [each.token for each in theirs.top_logprobs]
+
+
+def test_scores_are_alike(both: tuple[Process, Process]) -> None:
+    """Log probabilities of a prompt's tokens, with nothing generated."""
+    text = "The capital of France is Paris, and that of Italy is Rome. Grüße, 你好 👋. " * 3
+    first, second = on_each(
+        both,
+        lambda process: (
+            process.openai.completions.create(
+                model="smollm2", prompt=text, max_tokens=0, echo=True, logprobs=3
+            )
+            .choices[0]
+            .logprobs
+        ),
+    )
+    assert first is not None
+    assert second is not None
+    assert (first.tokens, first.text_offset) == (second.tokens, second.text_offset)
+    assert first.token_logprobs is not None
+    assert second.token_logprobs is not None
+    assert first.token_logprobs[0] is second.token_logprobs[0] is None
+    assert len(first.token_logprobs) > 50
+    assert first.token_logprobs[1:] == pytest.approx(second.token_logprobs[1:], abs=1e-3)
+    for ours, theirs in zip(first.top_logprobs[1:], second.top_logprobs[1:], strict=True):  # type: ignore[index]
+        assert sorted(ours.values()) == pytest.approx(sorted(theirs.values()), abs=1e-3)
+
+
+@pytest.mark.parametrize("backend", ["vllm", "transformers"])
+def test_where_a_request_waited_is_traced(
+    both: tuple[Process, Process], collector: Collector, backend: str
+) -> None:
+    process = both[0 if backend == "vllm" else 1]
+    trace = random.Random(backend).randbytes(16).hex()
+    process.openai.completions.create(
+        model="smollm2",
+        prompt="Once upon a time " * 20,
+        max_tokens=2,
+        extra_headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"},
+    )
+    end = time.monotonic() + 10
+    while "/openai/v1/completions" not in (spans := collector.of(trace)):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    request, queue, prefill = (spans[name] for name in ("/openai/v1/completions", "queue", "prefill"))
+    assert queue.parent_span_id == prefill.parent_span_id == request.span_id
+    borders = [request.start_time_unix_nano, queue.start_time_unix_nano, queue.end_time_unix_nano]
+    borders += [prefill.start_time_unix_nano, prefill.end_time_unix_nano, request.end_time_unix_nano]
+    assert borders == sorted(borders)
+    assert prefill.end_time_unix_nano - prefill.start_time_unix_nano > 1_000_000  # 80 tokens were read
 
 
 def test_streams_are_alike(both: tuple[Process, Process]) -> None:
