@@ -85,7 +85,7 @@ def parse_completion(body: Any, limits: Limits) -> CompletionRequest:
     common = _common(fields, limits)
     prompts = read_prompts(fields, limits)
     echo = fields.truth("echo")
-    max_tokens = fields.integer("max_tokens", 0 if echo else 1, _MAX_TOKENS)
+    max_tokens = fields.integer("max_tokens", 0, _MAX_TOKENS)
     read_completion_logprobs(fields, common["sampling"], limits, echo=echo)
     _set_grammar(fields, common["sampling"], read_response_format(fields, limits), "response_format")
     n = common["n"]

@@ -60,7 +60,7 @@ class Answer:
         """Runs the jobs and answers."""
         jobs = self._jobs(default_max_tokens, param)
         if not jobs:
-            return await self._written(self._echo_alone, len(self._echoes))
+            return await self._written(self._nothing_more, len(self._prompts) * self._asked.n)
         with self._service.enter([len(job.prompt) for job in jobs]) as self._ticket:
             return await self._written(lambda sink: self._generate(jobs, sink), len(jobs))
 
@@ -75,7 +75,7 @@ class Answer:
             room = limit - len(prompt)
             if room < 1 or (asked is not None and asked > room):
                 raise prompt_too_long(len(prompt), limit, param, asked or 0)
-            if asked == 0 and not scores:  # only the echo
+            if asked == 0 and not scores:  # the echo, or nothing at all
                 continue
             max_tokens = asked if asked is not None else min(room, default_max_tokens or room, most or room)
             for choice in range(self._asked.n):
@@ -85,9 +85,10 @@ class Answer:
                 jobs.append(Job(index, f"{self._shape.heading.id}-{index}", prompt, sampling, echo))
         return jobs
 
-    async def _echo_alone(self, sink: Sink) -> None:
-        """An echo of prompts and nothing else (`max_tokens` 0)."""
-        for index, echo in enumerate(self._echoes):
+    async def _nothing_more(self, sink: Sink) -> None:
+        """What there is without generating anything (`max_tokens` 0)."""
+        for index in range(len(self._prompts) * self._asked.n):
+            echo = self._echoes[index] if self._echoes else ""
             sink(Piece(index, echo, 0, FinishReason.LENGTH, ()))
 
     async def _generate(self, jobs: Sequence[Job], sink: Sink) -> None:

@@ -104,6 +104,8 @@ async def test_echo_puts_the_prompt_first(echo: Server) -> None:
     assert (only.choices[0].text, only.choices[0].finish_reason) == ("ab", "length")
     assert only.usage is not None
     assert only.usage.completion_tokens == 0
+    nothing = await echo.openai.completions.create(model="m", prompt=["ab", "c"], max_tokens=0, n=2)
+    assert [(each.text, each.finish_reason) for each in nothing.choices] == [("", "length")] * 4
     stream = await echo.openai.completions.create(
         model="m", prompt="ab", echo=True, max_tokens=1, stream=True
     )
@@ -207,7 +209,7 @@ async def test_names_with_slashes_and_further_names() -> None:
         ({"model": "m", "prompt": [259]}, "prompt"),
         ({"model": "m", "prompt": [True]}, "prompt"),
         ({"model": "m", "prompt": "\ud800"}, "prompt"),
-        ({"model": "m", "prompt": "x", "max_tokens": 0}, "max_tokens"),
+        ({"model": "m", "prompt": "x", "max_tokens": -1}, "max_tokens"),
         ({"model": "m", "prompt": "x", "max_tokens": "9"}, "max_tokens"),
         ({"model": "m", "prompt": "x", "temperature": 2.1}, "temperature"),
         ({"model": "m", "prompt": "x", "temperature": True}, "temperature"),

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from runtime.engines.base import Unsupported
-from runtime.engines.vllm import defaults, importing
+from runtime.engines.base import EngineRefused, Unsupported
+from runtime.engines.vllm import defaults, importing, scoring
 from runtime.engines.vllm.failures import explain_start
 from runtime.failures import Failure, Reason
 from runtime.state import BackendReason
@@ -72,6 +72,30 @@ def test_the_user_may_size_the_cache(flag: str) -> None:
     assert defaults.chooses_cache({flag}, {})
     assert defaults.chooses_cache(set(), {"VLLM_CPU_KVCACHE_SPACE": "2"})
     assert not defaults.chooses_cache({"dtype"}, {})
+
+
+@pytest.mark.parametrize(
+    ("tokens", "newer_runner", "fits"),
+    [(1137, False, True), (1138, False, False), (4096, False, False), (4096, True, True)],
+)
+def test_a_prompt_whose_logits_may_not_fit_is_refused(
+    tokens: int, newer_runner: bool, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.8 x 600 MiB / (49152 x 9 bytes) = 1137.8 tokens in a step; the newer runner takes 1024 at a time."""
+    monkeypatch.setattr("runtime.machine.memory_free", lambda: 600 * 2**20)
+    model = SimpleNamespace(get_vocab_size=lambda: 49152, dtype=SimpleNamespace(itemsize=4))
+    config = SimpleNamespace(
+        model_config=model,
+        scheduler_config=SimpleNamespace(max_num_batched_tokens=2048),
+        device_config=SimpleNamespace(device_type="cpu"),
+        use_v2_model_runner=newer_runner,
+    )
+    if fits:
+        scoring.require_memory(config, tokens)
+        return
+    with pytest.raises(EngineRefused, match="--max_num_batched_tokens") as refused:
+        scoring.require_memory(config, tokens)
+    assert refused.value.param == "logprobs"
 
 
 _PRINT = """
