@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,19 @@ from typing import Any
 import pytest
 import yaml
 
+from stoker.cli.validation.cluster import Surroundings
+from stoker.cli.validation.documents import Document
+from stoker.cli.validation.judging import Judge
+from stoker.configuration import load_args_schemas
 from stoker.kube.calls import Request
 from stoker.kube.client import ApiError, Client
 from stoker.kube.resource import NAMESPACES, VALIDATING_WEBHOOK_CONFIGURATIONS, Key, Resource
 from stoker.local.control_plane import ApiServer
+from stoker.serving.problems import FieldProblem
+from stoker.serving.settings import Settings
 from tests.admission.cases import LAYERS, TABLE, Case
 from tests.admission.table.objects import Object, isvc, runtime
-from tests.webhook.objects import cluster_runtime
+from tests.webhook.objects import ARGS_SCHEMAS, cluster_runtime
 from tests.webhook.program import CLUSTER_RUNTIMES, INFERENCE_SERVICES, Cluster, cluster, eventually
 from webhook.catalogue import SERVING_RUNTIMES
 from webhook.registration import NAME
@@ -40,6 +46,18 @@ BINDINGS = Resource(
 NAMESPACE, TRUSTED = "admission-table", "admission-trusted"
 _AT_ONCE = 8
 SECURITY = [case for case in TABLE if case.layer == "policy"]
+RUNTIMES = [
+    runtime(**fields) | {"metadata": {"name": name, "namespace": NAMESPACE}}
+    for name, fields in (
+        ("table-other", {"supportedModelFormats": [{"name": "other"}]}),
+        ("table-disabled", {"disabled": True, "supportedModelFormats": [{"name": "huggingface"}]}),
+    )
+]
+OFFLINE = Judge(
+    Surroundings([cluster_runtime(), *RUNTIMES], {TRUSTED: {"stoker.dev/security": "trusted"}}),
+    Settings(),
+    load_args_schemas(ARGS_SCHEMAS),
+)
 
 
 @dataclass
@@ -94,13 +112,8 @@ async def _prepare(made: Cluster) -> None:
     for namespace in ({"metadata": {"name": NAMESPACE}}, trusted):
         await client.apply(NAMESPACES, namespace)
     await client.apply(CLUSTER_RUNTIMES, cluster_runtime())
-    for name, fields in (
-        ("table-other", {"supportedModelFormats": [{"name": "other"}]}),
-        ("table-disabled", {"disabled": True, "supportedModelFormats": [{"name": "huggingface"}]}),
-    ):
-        await client.apply(
-            SERVING_RUNTIMES, runtime(**fields) | {"metadata": {"name": name, "namespace": NAMESPACE}}
-        )
+    for obj in RUNTIMES:
+        await client.apply(SERVING_RUNTIMES, obj)
     await client.create(INFERENCE_SERVICES, OLD)
     await made.start()
     for known in ("kserve-huggingfaceserver", "table-other"):
@@ -246,6 +259,28 @@ def test_refused_at_its_field_and_its_neighbour_allowed(answers: Answers, case: 
     assert layer_of(error) == ("webhook" if case.layer == "policy" else case.layer), error
     assert _says(error, case.field, case.words), error
     assert answers.good[case.name] is None
+
+
+def offline(obj: Object) -> Sequence[FieldProblem]:
+    """What `stoker validate` says of it."""
+    (judged,) = OFFLINE.judge([Document("table", 1, obj, {})])
+    assert judged.verdict is not None
+    return judged.verdict.problems
+
+
+@pytest.mark.parametrize("case", TABLE, ids=NAMES)
+def test_the_command_line_says_the_same_without_a_cluster(case: Case) -> None:
+    found = offline(case.bad)
+    # A rule of the CRD stands at an object, the same one here sometimes at the field in it.
+    assert any(each.field.startswith(case.field) or case.field.startswith(each.field) for each in found), (
+        found
+    )
+    if case.layer in ("webhook", "policy"):
+        assert any(each.field == case.field and case.words in each.message for each in found), found
+    assert offline(case.good) == ()
+    if case.layer == "policy":
+        trusted = offline(_moved(case.bad, TRUSTED))
+        assert not any("stoker.dev/security" in each.message for each in trusted), trusted
 
 
 @pytest.mark.parametrize("case", SECURITY, ids=[case.name for case in SECURITY])

@@ -48,6 +48,7 @@ class Judge:
         self._settings = settings
         self._args_schemas = args_schemas
         self._namespace = namespace
+        self._runtimes = _runtimes(surroundings.runtimes)
         self._schemas = Schemas()
         self._labels: Mapping[str, Mapping[str, str]] = {}
 
@@ -55,7 +56,7 @@ class Judge:
         """All of them, in order. Runtimes and Namespaces among them count for the others."""
         placed = [self._placed(each.value) for each in documents]
         self._labels = {**self._surroundings.namespace_labels, **_namespaces(placed)}
-        runtimes = _runtimes([*self._surroundings.runtimes, *placed])
+        runtimes = list({**self._runtimes, **_runtimes(placed)}.values())
         return [
             Judged(document, self._verdict(document, value, runtimes) if is_of_stoker(value) else None)
             for document, value in zip(documents, placed, strict=True)
@@ -123,7 +124,7 @@ def _namespaces(objects: Sequence[Object]) -> dict[str, Mapping[str, str]]:
     return found
 
 
-def _runtimes(objects: Sequence[Object]) -> list[ServingRuntime]:
+def _runtimes(objects: Sequence[Object]) -> dict[tuple[str, str], ServingRuntime]:
     """The readable runtimes; of several with one name the last, which would overwrite the others."""
     kinds = (names.RUNTIME_KIND, names.CLUSTER_RUNTIME_KIND)
     found: dict[tuple[str, str], ServingRuntime] = {}
@@ -132,4 +133,4 @@ def _runtimes(objects: Sequence[Object]) -> list[ServingRuntime]:
             runtime, problems = read_runtime(each)
             if not problems:
                 found[runtime.namespace, runtime.name] = runtime
-    return list(found.values())
+    return found
