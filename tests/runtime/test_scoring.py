@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,32 @@ async def test_in_parts_and_beside_others(tmp_path: Path, monkeypatch: pytest.Mo
         other = await server.openai.completions.create(
             model="m", prompt="Hi", max_tokens=200, stream=True, extra_body={"ignore_eos": True}
         )
-        before = server.engine.steps()
+        parts: list[int] = []
+        batching: Any = server.engine._worker._batching  # type: ignore[attr-defined]
+        step = batching.step
+        batching.step = lambda work: parts.extend(len(part) for _, part in work) or step(work)
         await check(server, logprobs, max_tokens=0)
-        assert server.engine.steps() - before >= len(TEXT) // 16
+        assert [count for count in parts if count > 1] == [16, 16, 16, 14]
         await other.close()
         await check(server, logprobs, max_tokens=2)
         await check(server, logprobs, max_tokens=1, prompt=[TEXT, "x"], n=2)
+        assert server.service.admission.waiting_tokens == 0
+
+
+async def test_a_scored_prompt_counts_as_waiting_until_its_answer_ends(tmp_path: Path) -> None:
+    """As its log probabilities are kept until then."""
+    folder = save_tiny_llama(tmp_path)
+    async with serve("--backend=huggingface", f"--model_id={folder}") as server:
+        endless = {"max_tokens": 180, "stream": True, "extra_body": {"ignore_eos": True}}
+        waiting = []
+        for ask in (ASK, {**ASK, "logprobs": None}):
+            stream = await server.openai.completions.create(**ask, **endless)
+            assert (await anext(aiter(stream))).choices[0].text.startswith(TEXT)
+            waiting.append(server.service.admission.waiting_tokens)
+            await stream.close()
+            while server.service.admission.sequences:
+                await asyncio.sleep(0)
+        assert waiting == [len(TEXT) + 1, 0]
         assert server.service.admission.waiting_tokens == 0
 
 
