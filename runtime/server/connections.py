@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import uuid
 from collections import Counter
 from typing import Any
@@ -16,6 +17,9 @@ from runtime.openai.problem import ApiProblem
 from runtime.server.service import Service
 
 _CUT = 2  # times the limit of connections: beyond it they are closed without a word
+# The kernel would take megabytes for a reader that takes nothing: memory that counts as the container's, and
+# for so long the reader would not be noticed.
+_UNSENT = 32 * 1024
 
 
 class Runner(web.AppRunner):
@@ -67,6 +71,9 @@ class Connection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Counts the connection; too many are cut at once, somewhat too many at their first request."""
         super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else ""
         self._server.addresses[self._address] += 1
