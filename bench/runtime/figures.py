@@ -43,6 +43,16 @@ def percentile(values: Sequence[float], share: float) -> float:
 Row = tuple[str, str, Callable[[Figures], float]]
 
 
+def slower(own: Figures, peer: Figures, streams: Sequence[int], *, by: float) -> list[str]:
+    """What is worse than the peer's by more than a factor: first tokens, tokens per second."""
+    found = ["tokens per second"] if own.tokens / own.wall * by < peer.tokens / peer.wall else []
+    for count in streams:
+        for share in (0.5, 0.99):
+            if percentile(own.first[count], share) > by * percentile(peer.first[count], share):
+                found.append(f"first token p{share * 100:.0f} at {count}")
+    return found
+
+
 def rows(streams: Sequence[int]) -> list[Row]:
     """Name, format and value of every figure."""
     made: list[Row] = [

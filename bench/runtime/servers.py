@@ -70,6 +70,8 @@ def engine_flags(max_num_seqs: int) -> list[str]:
     return [
         "--max-model-len=2048", "--dtype=float32", "--kv-cache-memory-bytes=512M", "--enforce-eager",
         f"--max-num-seqs={max_num_seqs}",
+        # The engine in one process beside the server's: on a CPU vLLM would start a third one for its worker.
+        "--distributed-executor-backend=vllm.v1.executor.uniproc_executor.UniProcExecutor",
     ]  # fmt: skip
 
 
