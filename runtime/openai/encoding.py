@@ -15,8 +15,15 @@ def encode(document: Any) -> bytes:
     return utf8(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
 
 
+# Line ends to Python's `str.splitlines`, with which some clients take streams apart.
+_LINE_ENDS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
 def utf8(made: str) -> bytes:
-    """JSON's text as bytes. Half a surrogate pair, which UTF-8 cannot hold, becomes its \\u escape: it can
-    stand in a string.
+    """JSON's text as bytes. What stands in strings only becomes its \\u escape where it is a line end to some
+    readers, or half a surrogate pair, which UTF-8 cannot hold.
     """
+    if not made.isascii():
+        for end, escaped in _LINE_ENDS.items():
+            made = made.replace(end, escaped)
     return made.encode("utf-8", "backslashreplace")
