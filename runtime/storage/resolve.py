@@ -72,6 +72,13 @@ def check_model(path: Path, source: str, *, pickle: bool) -> None:
             f"{source} names weight files in model.safetensors.index.json that are not there: "
             f"{', '.join(missing[:3])}{more}.",
         )
+    barred = sorted(each.name for each in path.iterdir() if each.is_file() and not os.access(each, os.R_OK))
+    if barred:  # libraries say of such files that they are not there
+        raise Failure(
+            Reason.ACCESS_DENIED,
+            f"{source} has files that user {os.getuid()}, as which this container runs, may not read: "
+            f"{', '.join(barred[:3])}. Make them readable (chmod a+r), or set the pod's fsGroup.",
+        )
     pickles = hub_cache.pickles_only(path)
     if pickles and not pickle:
         raise pickle_refused(source, pickles)

@@ -296,6 +296,19 @@ def test_what_is_mounted_is_served_and_judged(tmp_path: Path, scheme: str) -> No
     check_model(tmp_path / "pickled", scheme, pickle=True)
 
 
+def test_files_that_the_pods_user_may_not_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """safetensors writes weights for their owner alone, and says of what is barred that it is not there."""
+    mount = folder(tmp_path / "m", "config.json", "model.safetensors")
+    (mount / "model.safetensors").chmod(0)
+    if os.getuid() == 0:  # whom nothing is barred
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path).stat().st_mode & 0o444 != 0)
+    with pytest.raises(Failure, match=r"may not read: model.safetensors\. Make them") as failure:
+        resolve(Wanted("", "pvc://claim/m", mount=mount), lambda *_: None, Retrying(), {})
+    assert failure.value.reason is Reason.ACCESS_DENIED
+
+
 def test_a_process_of_the_host_reads_the_folder_itself(tmp_path: Path) -> None:
     good = folder(tmp_path / "good", "config.json", "model.safetensors")
     wanted = Wanted("", f"file://{good}", mount=tmp_path / "not mounted")
