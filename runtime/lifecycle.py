@@ -65,6 +65,8 @@ class Lifecycle:
             doing = f"loading {self._settings.model_id} on {self.engine.name}"
             facts = await self.engine.start(Reporter(self._state, asyncio.get_running_loop()))
             self._service.attach(self.engine, facts)
+            if facts.one_at_a_time is not None:
+                self._state.add_to_backend(f"one answer at a time: {facts.one_at_a_time[1]}")
             bounds = self._settings.bounds
             self._service.watchdog = Watchdog(
                 self.engine, patience(facts, bounds.unready_seconds, bounds.unlive_seconds)
@@ -236,6 +238,7 @@ def _transformers(settings: Settings, files: ModelFiles) -> Engine:
         dtype=settings.dtype,
         max_model_len=settings.max_model_len,
         max_num_seqs=settings.max_num_seqs,
+        kv_cache_memory_bytes=settings.kv_cache_memory_bytes,
         trust_remote_code=settings.trust_remote_code,
         chat_template=settings.chat_template,
     )

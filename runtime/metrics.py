@@ -22,7 +22,7 @@ from prometheus_client import (
 )
 
 from runtime import __version__
-from runtime.engines.base import Load
+from runtime.engines.base import Load, OneAtATime
 from runtime.state import Phase, State
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -49,6 +49,7 @@ class Metrics:
         self._registry = registry = CollectorRegistry()
         self._engine_registers = False
         self._state: State | None = None
+        self._engine: EngineMetrics | None = None
         self._refusing: Callable[[], bool] = bool
         self.requests = Counter(
             "stoker_runtime_http_requests",
@@ -110,6 +111,12 @@ class Metrics:
             "stoker_runtime_backend_info", "The engine and why it was chosen.", ["backend", "reason"],
             registry=registry,
         )  # fmt: skip
+        self._one_at_a_time = Gauge(
+            "stoker_runtime_one_at_a_time",
+            "1 for why answers are generated one at a time, where they are (transformers).",
+            ["reason"],
+            registry=registry,
+        )
         Gauge("stoker_runtime_build_info", "The version.", ["version"], registry=registry).labels(
             __version__
         ).set(1)
@@ -134,7 +141,13 @@ class Metrics:
         """vLLM's metrics for an engine that has none."""
         self._registry.register(PROCESS_COLLECTOR)
         self._registry.register(GC_COLLECTOR)
-        return EngineMetrics(self._registry, model_name, load)
+        self._engine = EngineMetrics(self._registry, model_name, load)
+        return self._engine
+
+    def one_at_a_time(self, reason: OneAtATime | None) -> None:
+        """Why answers wait for each other, or None where they do not."""
+        for each in OneAtATime:
+            self._one_at_a_time.labels(each.value).set(each is reason)
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
@@ -144,6 +157,8 @@ class Metrics:
 
     def _look(self) -> None:
         """What changes with time alone, as it is now."""
+        if self._engine is not None:
+            self._engine.look()
         seconds = self._state.seconds() if self._state else {}
         for name, spent in seconds.items():
             self._phase_seconds.labels(name).set(spent)
@@ -159,6 +174,8 @@ class EngineMetrics:
     """The metrics that vLLM has, by its names and labels, measured from outside the engine."""
 
     def __init__(self, registry: CollectorRegistry, model_name: str, load: Callable[[], Load]) -> None:
+        self._load, self._preempted = load, 0
+        self._preemptions: Counter | None = None
         labels = {"model_name": model_name, "engine": "0"}
         names = list(labels)
 
@@ -170,6 +187,14 @@ class EngineMetrics:
 
         gauge("vllm:num_requests_running", "Sequences being generated.", lambda: load().running)
         gauge("vllm:num_requests_waiting", "Sequences waiting for a place.", lambda: load().waiting)
+        if load().cache is not None:
+            gauge("vllm:kv_cache_usage_perc", "Share of the KV cache in use.", lambda: load().cache or 0.0)
+            self._preemptions = Counter(
+                "vllm:num_preemptions",
+                "Sequences that left a full KV cache, to be computed again.",
+                names,
+                registry=registry,
+            ).labels(**labels)
         self.prompt_tokens = Counter("vllm:prompt_tokens", "Prompt tokens.", names, registry=registry).labels(
             **labels
         )
@@ -185,6 +210,13 @@ class EngineMetrics:
         self.first_token = histogram("vllm:time_to_first_token_seconds", "Time to first token.", _TTFT)
         self.inter_token = histogram("vllm:inter_token_latency_seconds", "Time between tokens.", _ITL)
         self.end_to_end = histogram("vllm:e2e_request_latency_seconds", "Whole sequences.", _E2E)
+
+    def look(self) -> None:
+        """Counts what the engine counts itself."""
+        preempted = self._load().preempted or 0
+        if self._preemptions is not None:
+            self._preemptions.inc(preempted - self._preempted)
+            self._preempted = preempted
 
     def begin(self, prompt_tokens: int, max_tokens: int) -> SequenceTimer:
         """A sequence was handed to the engine."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -107,6 +107,11 @@ class State:
         """Records which engine will answer and why."""
         self.backend = backend
         self._changed()
+
+    def add_to_backend(self, note: str) -> None:
+        """What the engine turned out to be like, for people."""
+        if self.backend is not None:
+            self.choose(replace(self.backend, message=f"{self.backend.message}; {note}"))
 
     def resolve_revision(self, revision: str) -> None:
         """Records the commit that the model's revision turned out to be."""

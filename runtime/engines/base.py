@@ -14,6 +14,16 @@ from runtime.state import BackendReason, Phase, Progress
 from runtime.text.tokenizer import Tokenizer
 
 
+class OneAtATime(StrEnum):
+    """Why a model's answers cannot be generated together."""
+
+    LAYERS = "Layers"
+    POSITIONS = "Positions"
+    ATTENTION = "Attention"
+    LOGITS = "Logits"
+    TRIAL_FAILED = "TrialFailed"
+
+
 class FinishReason(StrEnum):
     """Why an answer ended, in OpenAI's words."""
 
@@ -89,6 +99,7 @@ class ModelFacts:
     `default_sampling`: values of the model's generation_config.json by OpenAI's names, for requests that
     leave them out. `max_logprobs` 0: this engine has none. `structured`: it enforces `Sampling.grammar`.
     `embeds`: the model gives embeddings (`Embedder`) and no text. `on_cpu`: steps take seconds at times.
+    `one_at_a_time`: why one answer waits for another, with a sentence for people; None where none does.
     """
 
     max_model_len: int
@@ -98,14 +109,19 @@ class ModelFacts:
     structured: bool = False
     embeds: bool = False
     on_cpu: bool = False
+    one_at_a_time: tuple[OneAtATime, str] | None = None
 
 
 @dataclass(frozen=True)
 class Load:
-    """What an engine is working on."""
+    """What an engine is working on. `cache`: the share of its memory for keys and values that is in use, and
+    `preempted`: how many sequences had to leave it for others so far; None where the engine does not know.
+    """
 
     running: int
     waiting: int
+    cache: float | None = None
+    preempted: int | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class Settings:
     trust_remote_code: bool
     chat_template: str | None
     max_num_seqs: int | None
+    kv_cache_memory_bytes: int | None
     seed: int | None
     http_port: int
     http_host: str

@@ -74,6 +74,7 @@ class Service:
             self.metrics.engine_registers()
         else:
             self._meter = self.metrics.measure_engine(self.settings.model_name, engine.load)
+            self.metrics.one_at_a_time(facts.one_at_a_time[0] if facts.one_at_a_time else None)
 
     async def close(self) -> None:
         """Ends what runs beside the engine."""

@@ -62,7 +62,7 @@ def known_series() -> dict[str, frozenset[str]]:
 def exported() -> dict[str, set[Metric]]:
     """Section of the page -> what that program registers."""
     runtime = RuntimeMetrics()
-    runtime.measure_engine("m", lambda: Load(running=0, waiting=0))
+    runtime.measure_engine("m", lambda: Load(running=0, waiting=0, cache=0.0, preempted=0))
     gateway = GatewayMetrics()
     gateway.watch_age(lambda: 0.0)
     return {

@@ -97,7 +97,7 @@ MISTAKES = {
     "--model_id": "--model_id takes one value, got none",
     "--tensor-parallel-size=two": "--tensor-parallel-size=two: must be a whole number",
     "--gpu-memory-utilization=7": "--gpu-memory-utilization=7: must be less than or equal to 1",
-    "--kv-cache-memory-bytes=x": "--kv-cache-memory-bytes=x: must be a whole number such as 65536 or 64K",
+    "--kv-cache-memory-bytes=x": "--kv_cache_memory_bytes=x: must be a whole number such as 65536 or 64K",
     "--load-format": "--load-format: takes one value, got none",
     "--scheduling-policy=fifo": "--scheduling-policy=fifo: is one of fcfs, priority",
     "--mamba-cache-mode=aling": "--mamba-cache-mode=aling: is one of align, none; did you mean align?",
@@ -150,12 +150,12 @@ def test_on_transformers_flags_of_vllm_are_refused_whatever_their_value() -> Non
 
 def test_flags_of_vllm_are_left_to_its_parser() -> None:
     settings = parse(
-        ["--model_id=a", "-tp", "2", "--compilation-config.mode=3", "--kv_cache_memory_bytes=1G"]
+        ["--model_id=a", "-tp", "2", "--compilation-config.mode=3", "--num_gpu_blocks_override=9"]
     )
     assert [given.arguments() for given in settings.engine_flags] == [
         ["-tp", "2"],
         ["--compilation-config.mode=3"],
-        ["--kv_cache_memory_bytes=1G"],
+        ["--num_gpu_blocks_override=9"],
     ]
 
 

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-import structlog
 import torch
 
 from runtime.engines.base import EngineDead, ModelFiles, Sampling
@@ -15,7 +14,6 @@ from runtime.engines.transformers.engine import TransformersEngine
 from runtime.failures import Failure, Reason
 from runtime.state import BackendName, Phase, Progress
 
-from .architectures import ONE_AT_A_TIME, TOGETHER, tiny_model
 from .serving import Server, serve
 from .tiny import save_tiny_llama
 
@@ -62,19 +60,6 @@ async def test_greedy_answers_are_those_of_generate_alone_and_in_a_batch(server:
     wanted = [*PROMPTS, *PROMPTS[:2]]
     answers = await asyncio.gather(*(tokens(server, prompt, greedy) for prompt in wanted))
     assert answers == [*expected, *expected[:2]]
-
-
-async def test_sequences_that_leave_early_do_not_disturb_the_others(server: Server, tiny: Path) -> None:
-    encode = server.service.facts.tokenizer.encode
-    lengths = [3, 24, 9, 17]
-    answers = await asyncio.gather(
-        *(
-            tokens(server, prompt, Sampling(max_tokens=n, temperature=0.0, ignore_eos=True, min_tokens=n))
-            for prompt, n in zip(PROMPTS, lengths, strict=True)
-        )
-    )
-    for prompt, n, answer in zip(PROMPTS, lengths, answers, strict=True):
-        assert answer == reference(tiny, encode(prompt), n)
 
 
 async def test_a_closed_answer_frees_its_row(server: Server) -> None:
@@ -202,23 +187,6 @@ async def test_auto_falls_back_where_vllm_is_not_installed(
             with pytest.raises(Failure) as failure:
                 await server.run
             assert failure.value.reason is reason
-
-
-@pytest.mark.parametrize("kind", ["mistral", "gpt2", *ONE_AT_A_TIME])
-async def test_models_of_many_kinds_answer_as_generate_does(kind: str, tiny: Path, tmp_path: Path) -> None:
-    """Together or one after the other, as the model allows; which it is stands in the log."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(tiny)
-    tiny_model(kind, len(tokenizer)).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    with structlog.testing.capture_logs() as lines:
-        async with serve(engine=TransformersEngine(ModelFiles(tmp_path, tmp_path))) as server:
-            greedy = Sampling(max_tokens=12, temperature=0.0, ignore_eos=True)
-            answers = await asyncio.gather(*(tokens(server, prompt, greedy) for prompt in PROMPTS[:2]))
-            ids = [server.service.facts.tokenizer.encode(prompt) for prompt in PROMPTS[:2]]
-    assert answers == [reference(tmp_path, each, 12) for each in ids]
-    assert ("one answer at a time" in {line["event"] for line in lines}) == (kind not in TOGETHER)
 
 
 async def test_batched_answers_in_bfloat16_are_within_rounding_of_the_likeliest(tiny: Path) -> None:

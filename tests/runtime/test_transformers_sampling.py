@@ -34,11 +34,43 @@ def draw(sampling: Sampling, logits: list[float], times: int = 400) -> Counter[i
     return Counter(token for token, _ in choose(samplers, torch.tensor(logits).repeat(times, 1)))
 
 
+SAMPLINGS = st.builds(
+    Sampling,
+    max_tokens=st.just(9),
+    temperature=st.sampled_from([0.005, 0.3, 0.8, 1.0, 2.0]),
+    top_k=st.sampled_from([0, 1, 3, 20, 10_000]),
+    top_p=st.sampled_from([1.0, 0.99, 0.9, 0.5, 0.01]),
+    min_p=st.sampled_from([0.0, 0.0, 0.02, 0.3, 1.0]),
+    presence_penalty=st.sampled_from([0.0, 0.7, -1.0]),
+    frequency_penalty=st.sampled_from([0.0, 0.4]),
+    repetition_penalty=st.sampled_from([1.0, 1.3, 0.8]),
+    logit_bias=st.sampled_from([{}, {3: 4.0, 7: -100.0, 39: 100.0}, {11: -2.5}]),
+    min_tokens=st.sampled_from([0, 4, 5]),  # four are generated
+    seed=st.integers(0, 2**64),
+)
+
+
 def test_frequencies_follow_the_probabilities() -> None:
     probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
     counts = draw(Sampling(max_tokens=1), probabilities.log().tolist(), 2000)
     for token, probability in enumerate(probabilities.tolist()):
         assert counts[token] / 2000 == pytest.approx(probability, abs=0.04)
+
+
+@given(samplings=st.lists(SAMPLINGS, min_size=1, max_size=2), seed=st.integers(0, 1000))
+@settings(deadline=None, max_examples=20)
+def test_every_token_has_its_share_of_the_random_numbers(samplings: list[Sampling], seed: int) -> None:
+    """With numbers at even distances a token comes as often as its probability says, to one time."""
+    times = 500
+    logits = torch.randn(len(samplings), 40, generator=torch.Generator().manual_seed(seed)) * 2
+    shares = weights(logits.clone(), samplings)
+    shares /= shares.sum(-1, keepdim=True)
+    for n, sampling in enumerate(samplings):
+        numbers = [(step + 0.5) / times for step in range(times)]
+        drawn = Counter(draw_rows(logits[n].repeat(times, 1), [sampling] * times, numbers))
+        for token, share in enumerate(shares[n].tolist()):
+            assert abs(drawn[token] - share * times) <= 1.01
+            assert share > 0 or not drawn[token]
 
 
 def test_the_ends_of_the_random_numbers_are_tokens_that_can_be_drawn() -> None:
@@ -80,20 +112,6 @@ def test_logprobs_are_the_models_own(logits: list[float]) -> None:
     )
 
 
-SAMPLINGS = st.builds(
-    Sampling,
-    max_tokens=st.just(9),
-    temperature=st.sampled_from([0.005, 0.3, 0.8, 1.0, 2.0]),
-    top_k=st.sampled_from([0, 1, 3, 20, 10_000]),
-    top_p=st.sampled_from([1.0, 0.99, 0.9, 0.5, 0.01]),
-    min_p=st.sampled_from([0.0, 0.0, 0.02, 0.3, 1.0]),
-    presence_penalty=st.sampled_from([0.0, 0.7, -1.0]),
-    frequency_penalty=st.sampled_from([0.0, 0.4]),
-    repetition_penalty=st.sampled_from([1.0, 1.3, 0.8]),
-    seed=st.integers(0, 2**64),
-)
-
-
 @given(samplings=st.lists(SAMPLINGS, min_size=1, max_size=5), seed=st.integers(0, 1000))
 @settings(deadline=None, max_examples=150)
 def test_what_can_be_drawn_is_what_vllm_would_draw_from(samplings: list[Sampling], seed: int) -> None:
@@ -106,7 +124,7 @@ def test_what_can_be_drawn_is_what_vllm_would_draw_from(samplings: list[Sampling
     prompt, output = [3, 5, 5, 9], [5, 7, 7, 11]
     ours = logits.clone()
     for row, sampling in zip(ours, samplings, strict=True):
-        chooser = sampler(sampling, prompt)
+        chooser = sampler(sampling, prompt, frozenset({2, 5}))
         for token in output:
             chooser.chose(token)
         chooser.adjust(row)
@@ -114,9 +132,13 @@ def test_what_can_be_drawn_is_what_vllm_would_draw_from(samplings: list[Sampling
     for n, sampling in enumerate(samplings):
         numbers = [sampling.presence_penalty, sampling.frequency_penalty, sampling.repetition_penalty]
         penalties = [torch.tensor([number]) for number in numbers]
-        theirs = penalize(
-            logits[n : n + 1].clone(), torch.tensor([prompt]), torch.tensor([output]), *penalties
-        )
+        # Minimum length and bias are its logits processors, and come first (Sampler.apply_logits_processors).
+        theirs = logits[n : n + 1].clone()
+        for token, bias in sampling.logit_bias.items():
+            theirs[0, token] += bias
+        if len(output) < sampling.min_tokens:
+            theirs[0, [2, 5]] = -torch.inf
+        theirs = penalize(theirs, torch.tensor([prompt]), torch.tensor([output]), *penalties)
         theirs = theirs / max(sampling.temperature, 0.01)
         likely = theirs.softmax(-1)
         theirs[likely < sampling.min_p * likely.max()] = -torch.inf

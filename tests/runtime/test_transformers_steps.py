@@ -3,64 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.engines.base import ModelFiles, Sampling
+from runtime.engines.base import ModelFiles
 from runtime.engines.transformers import budget
 from runtime.engines.transformers.budget import PromptBudget, parts
 from runtime.engines.transformers.engine import TransformersEngine
 
 from .serving import Server, serve
+from .stepping import Watched, started, watched_in
 from .tiny import save_tiny_llama
-
-ENDLESS = Sampling(max_tokens=200, temperature=0.0, ignore_eos=True)
-
-
-class Watched:
-    """A model's batching whose steps are let through one by one, and what each was called with."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self.steps: list[list[int]] = []
-        """The number of tokens of each row."""
-        self.open_rows = 0
-        self.let = threading.Semaphore(0)
-        self.free = False
-        self.fail_prompts = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def open(self) -> Any:
-        self.open_rows += 1
-        return self._inner.open()
-
-    def close(self, row: Any) -> None:
-        self.open_rows -= 1
-        self._inner.close(row)
-
-    def step(self, work: Sequence[tuple[Any, Sequence[int]]]) -> torch.Tensor:
-        self.steps.append([len(tokens) for _, tokens in work])
-        if not self.free:
-            assert self.let.acquire(timeout=20)
-        if self.fail_prompts and any(len(tokens) > 1 for _, tokens in work):
-            raise MemoryError("no room for this prompt")
-        logits: torch.Tensor = self._inner.step(work)
-        return logits
-
-    async def began(self, count: int) -> None:
-        """Waits until so many steps began."""
-        async with asyncio.timeout(20):
-            while len(self.steps) < count:
-                await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -68,20 +25,9 @@ async def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     """A server with two rows whose steps take at most 16 tokens of prompts."""
     monkeypatch.setattr(budget, "_MOST", 16)
     model = save_tiny_llama(tmp_path)
-    async with serve(engine=TransformersEngine(ModelFiles(model, model), max_num_seqs=2)) as server:
-        worker = server.engine._worker  # type: ignore[attr-defined]
-        async with asyncio.timeout(20):
-            while worker._running:  # the warm-up's row goes back to where it came from
-                await asyncio.sleep(0.005)
-        watched = worker._batching = Watched(worker._batching)
+    engine = TransformersEngine(ModelFiles(model, model), max_num_seqs=2)
+    async with serve(engine=engine) as server, watched_in(server) as watched:
         yield server, watched
-        watched.free = True
-        watched.let.release(1000)
-
-
-def started(server: Server, prompt: Sequence[int], sampling: Sampling = ENDLESS) -> Any:
-    answer = server.engine.generate("r", prompt, sampling)  # type: ignore[attr-defined]
-    return answer, asyncio.create_task(anext(answer))
 
 
 async def waiting_are(server: Server, count: int) -> None:
@@ -200,16 +146,16 @@ def test_parts_keep_to_the_budget_and_bring_the_oldest_on(left: list[int], token
 def test_budgets_follow_what_prompts_cost() -> None:
     learned = PromptBudget()
     learned.spent(100, 1.0, running=False)
-    assert (learned.tokens(running=True), learned.tokens(running=False)) == (25, 100)
+    assert (learned.tokens(running=1), learned.tokens(running=0)) == (25, 100)
     learned.spent(100, 3.0, running=False)  # 20 ms a token by now
-    assert learned.tokens(running=False) == 50
+    assert learned.tokens(running=0) == 50
     learned.spent(3, 9.0, running=False)  # a step that is about other things
-    assert learned.tokens(running=False) == 50
+    assert learned.tokens(running=0) == 50
     learned.spent(100, 1000.0, running=False)
-    assert learned.tokens(running=True) == 16  # it goes on
+    assert learned.tokens(running=1) == 16  # it goes on
     for _ in range(40):
         learned.spent(100, 1e-9, running=False)
-    assert learned.tokens(running=True) == 4096
+    assert learned.tokens(running=1) == 4096
 
 
 def test_what_answers_cost_is_not_counted_as_the_prompts() -> None:
@@ -217,4 +163,13 @@ def test_what_answers_cost_is_not_counted_as_the_prompts() -> None:
     learned.spent(0, 0.5, running=True)
     learned.spent(100, 1.0, running=True)  # half a second of it for the answers
     # A step of half a second may take as much again for prompts, at 5 ms a token.
-    assert learned.tokens(running=True) == 100
+    assert learned.tokens(running=1) == 100
+
+
+def test_a_burst_of_prompts_does_not_wait_for_the_few_that_run() -> None:
+    learned = PromptBudget()
+    learned.spent(100, 1.0, running=False)  # 10 ms a token
+    assert learned.tokens(running=8, reading=8) == 25
+    assert learned.tokens(running=8, reading=16) == 50
+    assert learned.tokens(running=1, reading=31) == 100  # as if nothing ran, and never more than a second
+    assert learned.tokens(running=31, reading=1) == 25

@@ -65,9 +65,7 @@ def test_the_environment_gives_way_to_the_users() -> None:
     assert before.items() <= own.items()
 
 
-@pytest.mark.parametrize(
-    "flag", ["kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override"]
-)
+@pytest.mark.parametrize("flag", ["gpu_memory_utilization", "num_gpu_blocks_override"])
 def test_the_user_may_size_the_cache(flag: str) -> None:
     assert defaults.chooses_cache({flag}, {})
     assert defaults.chooses_cache(set(), {"VLLM_CPU_KVCACHE_SPACE": "2"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,19 +33,40 @@ class Answer:
         self.abandoned = False
         self.began: float | None = None
         """When it left the queue, by time.monotonic()."""
+        self.reading = prompt
+        """What the model is to take in before the next token: the prompt, and after it lost its row for
+        others what it had generated, too.
+        """
         self.taken = 0
-        """Tokens of the prompt that are taken in."""
-        self.scores = [TokenLogprob(prompt[0], None, ())] if sampling.prompt_logprobs else []
+        """Tokens of it that are taken in."""
+        self.scores: list[TokenLogprob] = []
         """Of the prompt's tokens, where they are wanted; complete with the first item in the inbox."""
-        self.generated = 0
-        self.last_token = 0
+        self.made: list[int] = []
+        """The tokens generated."""
         self.inbox: asyncio.Queue[Token | Exception] = asyncio.Queue()
         self.loop = asyncio.get_running_loop()
 
     @property
     def left(self) -> int:
-        """Tokens of the prompt that are still to be taken in."""
-        return len(self.prompt) - self.taken
+        """Tokens that are still to be taken in before the next one."""
+        return len(self.reading) - self.taken
+
+    @property
+    def scored(self) -> bool:
+        """Whether log probabilities of what is read are wanted."""
+        return self.sampling.prompt_logprobs and not self.made
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt and generated ones."""
+        return len(self.prompt) + len(self.made)
+
+    def begin(self) -> None:
+        """It gets a row, and nothing of it is taken in yet."""
+        self.began = self.began or time.monotonic()
+        self.reading, self.taken = [*self.prompt, *self.made], 0
+        if self.scored:
+            self.scores = [TokenLogprob(self.prompt[0], None, ())]
 
 
 def deliver(news: Sequence[tuple[Answer, Token | Exception]]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _BESIDE_SECONDS = 0.25
-"""What running answers may wait for prompts in each step, or as long as their own part of it takes."""
+"""What running answers may wait for prompts in each step, or as long as their own part of it takes. More
+where more prompts wait than answers run: whoever is slowed down, more are brought on.
+"""
 _ALONE_SECONDS = 1.0
 """A step without running answers: a client that leaves is noticed between two steps."""
 _LEAST, _MOST = 16, 4096
@@ -21,9 +23,14 @@ class PromptBudget:
         self._each: float | None = None  # seconds of a prompt's token
         self._step: float | None = None  # seconds of a step without prompts
 
-    def tokens(self, *, running: bool) -> int:
-        """For the next step. `running`: answers wait for it; a slow step may become twice as long."""
-        seconds = max(_BESIDE_SECONDS, self._step or 0.0) if running else _ALONE_SECONDS
+    def tokens(self, *, running: int, reading: int = 1) -> int:
+        """For the next step. `running`: answers that wait for it; a slow step may become twice as long.
+        `reading`: prompts of which it can take a part.
+        """
+        seconds = _ALONE_SECONDS
+        if running:
+            beside = max(_BESIDE_SECONDS, self._step or 0.0)
+            seconds = max(beside, min(_ALONE_SECONDS, beside * reading / running))
         return max(_LEAST, min(_MOST, int(seconds / (self._each or _GUESS))))
 
     def spent(self, tokens: int, seconds: float, *, running: bool) -> None:

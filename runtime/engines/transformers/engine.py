@@ -8,6 +8,7 @@ most one step. This side of it lives in the event loop.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 from collections.abc import AsyncGenerator, Sequence
 from functools import cached_property
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from runtime.engines.transformers.worker import Worker
 
 _MAX_LOGPROBS = 20
+_WORKER = "runtime.engines.transformers.worker"
 DEFAULT_MAX_NUM_SEQS = 32
 
 
@@ -50,14 +52,18 @@ class TransformersEngine(Pulled):
         dtype: str = "auto",
         max_model_len: int | None = None,
         max_num_seqs: int | None = None,
+        kv_cache_memory_bytes: int | None = None,
         trust_remote_code: bool = False,
         chat_template: str | None = None,
     ) -> None:
-        """`max_num_seqs`: answers decoded at the same time; more wait."""
+        """`max_num_seqs`: answers decoded at the same time; more wait. `kv_cache_memory_bytes`: for keys and
+        values; None: as much as the machine or the container allows.
+        """
         self._files = files
         self._dtype = dtype
         self._max_model_len = max_model_len
         self._max_num_seqs = max_num_seqs or DEFAULT_MAX_NUM_SEQS
+        self._kv_cache_memory_bytes = kv_cache_memory_bytes
         self._trust_remote_code = trust_remote_code
         self._chat_template = chat_template
         self._loaded: Loaded | None = None
@@ -66,20 +72,24 @@ class TransformersEngine(Pulled):
 
     async def start(self, report: Reporter) -> ModelFacts:
         """Loads the weights in a thread. Raises Failure."""
+        await in_thread(lambda: importlib.import_module(_WORKER), "import transformers")
         report.phase(Phase.LOADING)
         loaded = await in_thread(
             lambda: load(
                 self._files,
                 dtype=self._dtype,
                 max_model_len=self._max_model_len,
+                rows=self._max_num_seqs,
+                kv_cache_memory_bytes=self._kv_cache_memory_bytes,
                 trust_remote_code=self._trust_remote_code,
                 chat_template=self._chat_template,
+                report=report.progress,
             ),
             "load model",
         )
         from runtime.engines.transformers.worker import Worker  # noqa: PLC0415 - loads torch
 
-        self._loaded = loaded
+        self._loaded, why = loaded, loaded.batching.why
         self._worker = Worker(loaded, self._max_num_seqs)
         self._worker.start()
         return ModelFacts(
@@ -89,6 +99,7 @@ class TransformersEngine(Pulled):
             max_logprobs=_MAX_LOGPROBS,
             structured=importlib.util.find_spec("xgrammar") is not None,
             on_cpu=loaded.model.device.type == "cpu",
+            one_at_a_time=(why.reason, why.message) if why else None,
         )
 
     async def stop(self) -> None:
@@ -108,7 +119,7 @@ class TransformersEngine(Pulled):
 
     def load(self) -> Load:
         """Answers in the batch and answers that wait for a row."""
-        return Load(0, 0) if self._worker is None else self._worker.load()
+        return Load(0, 0, 0.0, 0) if self._worker is None else self._worker.load()
 
     def began(self, request_id: str) -> float | None:
         """`Timed.began`."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from runtime import machine
 from runtime.engines.base import ModelFiles
+from runtime.engines.transformers.memory import Room, room
+from runtime.engines.transformers.progress import weights_counted
 from runtime.failures import Failure, Reason, explain
 from runtime.hub.cache import stored_element_bytes, weight_bytes
+from runtime.state import Progress
 from runtime.text.tokenizer import HubTokenizer
 
 if TYPE_CHECKING:
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
 # Values of generation_config.json that requests may leave out, with the values that mean "off".
 _SAMPLED = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 _PROGRAM_BYTES = 2 << 30  # the program with torch and room for the cache
+log = structlog.get_logger()
+
 _DTYPES = {"half": "float16", "float": "float32"}
 
 
@@ -31,6 +38,8 @@ class Loaded:
     batching: Batching
     tokenizer: HubTokenizer
     max_model_len: int
+    columns: int
+    """Tokens whose keys and values may be held; 0: the model keeps nothing by the token."""
     ends: frozenset[int]
     """Tokens that end a text."""
     default_sampling: Mapping[str, float]
@@ -41,10 +50,13 @@ def load(
     *,
     dtype: str,
     max_model_len: int | None,
+    rows: int,
+    kv_cache_memory_bytes: int | None,
     trust_remote_code: bool,
     chat_template: str | None,
+    report: Callable[[Progress], None],
 ) -> Loaded:
-    """Blocks for seconds to minutes. Raises Failure."""
+    """Blocks for seconds to minutes. `rows`: answers generated at the same time. Raises Failure."""
     # Threads that wait by spinning stall each other as soon as another process wants their core: beside one
     # busy process two spinning threads gave 0.6 tokens/s on two cores, two sleeping ones 6 to 13.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -60,9 +72,10 @@ def load(
         _check_kind(config)
         length = _model_length(config, max_model_len)
         tokenizer = AutoTokenizer.from_pretrained(files.tokenizer, **options)
-        model = AutoModelForCausalLM.from_pretrained(
-            files.path, config=config, dtype=_torch_dtype(torch, dtype, files.path), **options
-        )
+        with weights_counted(report):
+            model = AutoModelForCausalLM.from_pretrained(
+                files.path, config=config, dtype=_torch_dtype(torch, dtype, files.path), **options
+            )
     except ValueError as error:
         if any(words in str(error) for words in ("Unrecognized", "does not recognize", "trust_remote_code")):
             raise Failure(
@@ -79,11 +92,16 @@ def load(
     from runtime.engines.transformers.batching.choose import choose  # noqa: PLC0415 - loads torch
 
     vocabulary = config.get_text_config().vocab_size
+    batching = choose(model, length)
+    most = min(rows, batching.rows or rows)
+    fixed = max_model_len is not None and max_model_len > 0
+    memory = _room(model, batching, length, rows=most, asked=kv_cache_memory_bytes, fixed_length=fixed)
     return Loaded(
         model=model,
-        batching=choose(model, length),
+        batching=batching,
         tokenizer=HubTokenizer(tokenizer, vocab_size=vocabulary, chat_template=_template(chat_template)),
-        max_model_len=length,
+        max_model_len=memory.max_model_len,
+        columns=memory.columns,
         ends=_ends(model.generation_config, tokenizer),
         default_sampling=_default_sampling(files.path),
     )
@@ -101,6 +119,28 @@ def _check_kind(config: Any) -> None:
             Reason.MODEL_UNSUPPORTED,
             f"{config.model_type} fills gaps and writes no text; for embeddings use --task=text_embedding",
         )
+
+
+def _room(
+    model: Any, batching: Batching, length: int, *, rows: int, asked: int | None, fixed_length: bool
+) -> Room:
+    """The memory for keys and values, said in the log. Raises Failure."""
+    import torch  # noqa: PLC0415
+
+    free = torch.cuda.mem_get_info()[0] if model.device.type == "cuda" else machine.memory_free()
+    made = room(batching.column_bytes, length, rows=rows, free=free, asked=asked, fixed_length=fixed_length)
+    batching.shorten(made.max_model_len)
+    log.info(
+        "kv cache sized",
+        bytes=made.columns * batching.column_bytes,
+        tokens=made.columns,
+        free=free,
+        flag="--kv_cache_memory_bytes",
+        dtype=str(model.dtype),
+    )
+    if made.max_model_len < length:
+        log.warning("context shortened to what memory holds", max_model_len=made.max_model_len, model=length)
+    return made
 
 
 def _model_length(config: Any, asked: int | None) -> int:

@@ -37,6 +37,8 @@ class Worker(threading.Thread):
         self._batching = loaded.batching
         self._rows = min(rows, loaded.batching.rows or rows)
         self._budget = PromptBudget()
+        self.preempted = 0
+        self.used = 0.0
         self._scored = most_in_step(loaded.tokenizer.vocab_size)
         self._wake = threading.Condition()
         self._waiting: deque[Answer] = deque()
@@ -61,7 +63,7 @@ class Worker(threading.Thread):
 
     def load(self) -> Load:
         """Answers with a row, and those that wait for one."""
-        return Load(running=len(self._running), waiting=len(self._waiting))
+        return Load(len(self._running), len(self._waiting), self.used, self.preempted)
 
     def stop(self) -> None:
         """Blocks until the step under way is done."""
@@ -91,24 +93,47 @@ class Worker(threading.Thread):
         """Let abandoned answers go and waiting ones in; wait while there is neither. False: stop."""
         with self._wake:
             self._drop()
+            self._measure()
             while not self._stopping and not self._waiting and not self._running:
                 self._wake.wait()
-            while self._waiting and len(self._running) < self._rows:
+            while self._waiting and len(self._running) < self._rows and self._fits(self._waiting[0]):
                 answer = self._waiting.popleft()
-                answer.began = time.monotonic()
+                answer.begin()
                 self._running[answer] = row = self._batching.open()
-                row.scored = answer.sampling.prompt_logprobs
+                row.scored = answer.scored
             return not self._stopping
 
     def _drop(self) -> None:
+        """Lets those go that nobody waits for, and the newest where memory gets short: they read again what
+        they had, once there is room.
+        """
         for answer in [answer for answer in self._running if answer.abandoned]:
             self._batching.close(self._running.pop(answer))
+        while not self._fits():
+            answer, row = self._running.popitem()
+            self._batching.close(row)
+            self._waiting.appendleft(answer)
+            self.preempted += 1
+
+    def _fits(self, newcomer: Answer | None = None) -> bool:
+        """Whether all that runs, and one more, may get its next token; one alone always may."""
+        if not self._loaded.columns or len(self._running) + (newcomer is not None) < 2:
+            return True
+        # Who reads still gets a token's place beside it: else it would read in vain.
+        lengths = {row: answer.length + (answer.left > 0) for answer, row in self._running.items()}
+        if newcomer is not None:
+            lengths[Row()] = newcomer.length + 1
+        return self._batching.needed(lengths) <= self._loaded.columns
+
+    def _measure(self) -> None:
+        if self._loaded.columns:
+            self.used = self._batching.held(self._running.values()) / self._loaded.columns
 
     def _step(self) -> None:
         """One call of the model, and a token for each answer whose prompt is in."""
-        work: Work = [(answer, [answer.last_token]) for answer in self._running if not answer.left]
+        work: Work = [(answer, answer.made[-1:]) for answer in self._running if not answer.left]
         decoding = len(work)
-        work += self._prompts(running=decoding > 0)
+        work += self._prompts(running=decoding)
         began = time.monotonic()
         try:
             logits = self._batching.step([(self._running[answer], tokens) for answer, tokens in work])
@@ -123,6 +148,7 @@ class Worker(threading.Thread):
             deliver([(answer, error) for answer in prompts])
             return
         self.steps += 1
+        self._measure()
         taken = sum(len(tokens) for _, tokens in work[decoding:])
         self._budget.spent(taken, time.monotonic() - began, running=decoding > 0)
         read = [answer for answer, tokens in work[decoding:] if self._took(answer, len(tokens))]
@@ -149,14 +175,15 @@ class Worker(threading.Thread):
         row.scored = False
         return answer.sampling.max_tokens == 0
 
-    def _prompts(self, *, running: bool) -> Work:
+    def _prompts(self, *, running: int) -> Work:
         """What of the prompts the next step takes in."""
         answers = [answer for answer in self._running if answer.left]
         if not answers or not self._batching.in_parts:
-            return [(answer, answer.prompt) for answer in answers]
-        shares = parts(self._within_memory(answers), self._budget.tokens(running=running))
+            return [(answer, answer.reading) for answer in answers]
+        budget = self._budget.tokens(running=running, reading=len(answers))
+        shares = parts(self._within_memory(answers), budget)
         return [
-            (answer, answer.prompt[answer.taken : answer.taken + share])
+            (answer, answer.reading[answer.taken : answer.taken + share])
             for answer, share in zip(answers, shares, strict=True)
             if share
         ]
@@ -165,23 +192,19 @@ class Worker(threading.Thread):
         """What is left of the prompts, no more than fits where the logits of all tokens are wanted."""
         room, left = self._scored, []
         for answer in answers:
-            scored = answer.sampling.prompt_logprobs
+            scored = answer.scored
             left.append(min(answer.left, room) if scored else answer.left)
             room -= left[-1] if scored else 0
         return left
 
     def _grow(self, answer: Answer, token: int, logprob: TokenLogprob | None) -> Token:
         """The answer's next token; an answer that ends with it gives its row back."""
-        answer.generated += 1
-        answer.last_token = token
+        answer.made.append(token)
         sampling = answer.sampling
         finish = None
         if token in sampling.stop_token_ids or (token in self._loaded.ends and not sampling.ignore_eos):
             finish = FinishReason.STOP
-        elif (
-            answer.generated >= sampling.max_tokens
-            or len(answer.prompt) + answer.generated >= self._loaded.max_model_len
-        ):
+        elif len(answer.made) >= sampling.max_tokens or answer.length >= self._loaded.max_model_len:
             finish = FinishReason.LENGTH
         if finish is not None:  # never back to False: its client may have left during the step
             answer.abandoned = True

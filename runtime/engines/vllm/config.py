@@ -33,9 +33,10 @@ def make_config(settings: Settings, files: ModelFiles) -> Any:
 
     on_cpu = bool(current_platform.is_cpu())
     theirs = written(settings.engine_flags)
+    sized = settings.kv_cache_memory_bytes is not None or defaults.chooses_cache(theirs)
     for dtype in (dtypes := _dtypes(settings, on_cpu)):
         config = _build(engine_args, settings, _fixed(settings, files, theirs, on_cpu) | {"dtype": dtype})
-        if not on_cpu or defaults.chooses_cache(theirs):
+        if not on_cpu or sized:
             break
         try:
             config.cache_config.kv_cache_memory_bytes = _cache_bytes(config, files)
@@ -85,6 +86,8 @@ def _fixed(settings: Settings, files: ModelFiles, written: set[str], on_cpu: boo
         fixed["max_num_seqs"] = settings.max_num_seqs
     elif on_cpu:
         fixed["max_num_seqs"] = defaults.MAX_NUM_SEQS
+    if settings.kv_cache_memory_bytes is not None:
+        fixed["kv_cache_memory_bytes"] = settings.kv_cache_memory_bytes
     # Compiling takes a minute or more of CPU and gains little on small machines.
     if on_cpu and not {"enforce_eager", "compilation_config", "optimization_level"} & written:
         fixed["enforce_eager"] = True

@@ -48,8 +48,8 @@ def prepare_environment(processors: int, environ: MutableMapping[str, str] = os.
 
 
 def chooses_cache(written: set[str], environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the user has said how large the KV cache is, in one of vLLM's ways."""
-    ways = {"kv_cache_memory_bytes", "gpu_memory_utilization", "num_gpu_blocks_override"}
+    """Whether the user has said how large the KV cache is, in one of vLLM's own ways."""
+    ways = {"gpu_memory_utilization", "num_gpu_blocks_override"}
     return bool(ways & written) or bool(environ.get("VLLM_CPU_KVCACHE_SPACE"))
 
 

@@ -7,13 +7,14 @@ model as it came.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
 import torch
 
-from runtime.engines.transformers.batching.alone import Alone
+from runtime.engines.base import OneAtATime
+from runtime.engines.transformers.batching.alone import Alone, Why
 from runtime.engines.transformers.batching.pools import Row
 from runtime.engines.transformers.batching.shared import ATTENTION, Shared
 
@@ -26,17 +27,29 @@ _TOLERANCE = 0.05  # of the spread of the logits; another order of additions mak
 
 class Batching(Protocol):
     """Sequences of one model. `rows`: how many at the same time, None where there is no limit. `in_parts`:
-    whether a prompt may come in several steps.
+    whether a prompt may come in several steps. `column_bytes`: of one token's keys and values in all layers;
+    what is held of them is counted in columns. `why`: `rows` is 1.
     """
 
     rows: int | None
     in_parts: bool
+    column_bytes: int
+    why: Why | None
 
     def open(self) -> Row:
         """A new sequence without tokens."""
 
     def close(self, row: Row) -> None:
         """The sequence's memory is free."""
+
+    def shorten(self, longest: int) -> None:
+        """No sequence will have more tokens than that."""
+
+    def needed(self, lengths: Mapping[Row, int]) -> int:
+        """Columns that are held at most while all rows grow to so many tokens, in whatever order."""
+
+    def held(self, rows: Iterable[Row]) -> int:
+        """Columns that are held for these rows, which are all there are."""
 
     def step(self, work: Sequence[tuple[Row, Sequence[int]]]) -> torch.Tensor:
         """Append tokens to rows: part of a prompt, or the token chosen last, which every row that has one
@@ -53,28 +66,33 @@ def choose(model: Any, longest: int) -> Batching:
     if why is None:
         before = model.config._attn_implementation
         expected = _alone(model)
+        shared = Shared(model, longest)
         try:
-            why = _differs(model, longest, expected)
+            why = _differs(model, shared, expected)
         except Exception as error:  # models of other people's code fail in any way
-            why = f"it failed in a trial: {type(error).__name__}: {str(error)[:200]}"
+            why = Why(OneAtATime.TRIAL_FAILED, f"{type(error).__name__}: {str(error)[:200]}")
         if why is None:
-            return Shared(model, longest)
+            return shared
         model.set_attn_implementation(before)
-    log.warning("one answer at a time", model=type(model).__name__, why=why)
-    return Alone(model)
+    log.warning("one answer at a time", model=type(model).__name__, reason=why.reason.value, why=why.message)
+    return Alone(model, why)
 
 
-def _unfit(config: Any, longest: int) -> str | None:
+def _unfit(config: Any, longest: int) -> Why | None:
     """What a short trial would not show."""
     layers = set(getattr(config, "layer_types", None) or ())
     if layers - _KNOWN_LAYERS:
-        return f"it has layers that share nothing: {', '.join(sorted(layers - _KNOWN_LAYERS))}"
+        kinds = ", ".join(sorted(layers - _KNOWN_LAYERS))
+        return Why(OneAtATime.LAYERS, f"it has layers that share nothing: {kinds}")
     for rope in _ropes(getattr(config, "rope_parameters", None) or {}):
         if rope.get("rope_type") not in _LENGTH_DEPENDENT:
             continue
         own = rope.get("original_max_position_embeddings") or config.max_position_embeddings
         if longest > own:
-            return f"its positions depend on the longest sequence; with --max_model_len={own} they do not"
+            return Why(
+                OneAtATime.POSITIONS,
+                f"its positions depend on the longest sequence; with --max_model_len={own} they do not",
+            )
     return None
 
 
@@ -98,13 +116,12 @@ def _alone(model: Any) -> list[torch.Tensor]:
         ]
 
 
-def _differs(model: Any, longest: int, expected: Sequence[torch.Tensor]) -> str | None:
+def _differs(model: Any, shared: Shared, expected: Sequence[torch.Tensor]) -> Why | None:
     """Leaves the model with the shared attention."""
     config = model.config.get_text_config()
     model.set_attn_implementation(ATTENTION)
     if config._attn_implementation != ATTENTION:
-        return "its attention cannot be replaced"
-    shared = Shared(model, longest)
+        return Why(OneAtATime.ATTENTION, "its attention cannot be replaced")
     first, second = _trial(config.vocab_size)
     one, other = shared.open(), shared.open()
     shared.step([(one, first[:4]), (other, second[:2])])
@@ -112,20 +129,21 @@ def _differs(model: Any, longest: int, expected: Sequence[torch.Tensor]) -> str 
     assert shared.last is not None
     attended = shared.last.windows
     made = shared.step([(one, first[8:]), (other, second[4:])]).float()
+    for row in (one, other):
+        shared.close(row)
     if len(attended) != config.num_hidden_layers:
-        return (
-            f"{len(attended)} of its {config.num_hidden_layers} layers attend through the library's interface"
-        )
-    if why := _windows_differ(config, attended):
-        return why
+        count = f"{len(attended)} of its {config.num_hidden_layers} layers"
+        return Why(OneAtATime.ATTENTION, f"{count} attend through the library's interface")
+    if _windows_differ(config, attended):
+        return Why(OneAtATime.ATTENTION, "its layers do not say their sliding window")
     for logits, wanted in zip(made, expected, strict=True):
         spread = float(wanted.max() - wanted.min())
         if not float((logits - wanted).abs().max()) <= _TOLERANCE * spread:
-            return "its logits differ when sequences share a call"
+            return Why(OneAtATime.LOGITS, "its logits differ when sequences share a call")
     return None
 
 
-def _windows_differ(config: Any, attended: dict[int, int | None]) -> str | None:
+def _windows_differ(config: Any, attended: dict[int, int | None]) -> bool:
     """A window longer than the trial has no effect in it, so what the layers asked for is compared."""
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None)
@@ -135,4 +153,4 @@ def _windows_differ(config: Any, attended: dict[int, int | None]) -> str | None:
         wanted = dict.fromkeys(attended, window)
     else:
         wanted = {n: window if kinds[n] == "sliding_attention" else None for n in attended}
-    return None if attended == wanted else "its layers do not say their sliding window"
+    return attended != wanted

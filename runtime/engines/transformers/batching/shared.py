@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from transformers import AttentionInterface
 
+from runtime.engines.transformers.batching.alone import Why
 from runtime.engines.transformers.batching.attention import Asked, Chunk, Next, Step
 from runtime.engines.transformers.batching.pools import Pools, Row
 
@@ -49,9 +50,11 @@ class Shared:
         self._pools = Pools(longest)
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.last: Step | None = None
+        self.column_bytes = 0
 
     rows: int | None = None
     in_parts = True
+    why: Why | None = None
 
     def open(self) -> Row:
         """A new sequence without tokens."""
@@ -61,6 +64,18 @@ class Shared:
         """The sequence's memory is free."""
         if row.pool is not None:
             row.pool.remove(row)
+
+    def shorten(self, longest: int) -> None:
+        """No sequence will have more tokens than that."""
+        self._pools.shorten(longest)
+
+    def needed(self, lengths: Mapping[Row, int]) -> int:
+        """Columns of keys and values that are held at most while all rows grow to so many tokens."""
+        return self._pools.needed(lengths)
+
+    def held(self, rows: Iterable[Row]) -> int:
+        """Columns that are held for these rows, which are all there are."""
+        return self._pools.held(rows)
 
     def step(self, work: Sequence[tuple[Row, Sequence[int]]]) -> torch.Tensor:
         """Append tokens to rows. Every row that has more than its first part is to be in the work. Returns
@@ -83,6 +98,8 @@ class Shared:
         logits = self._call(Step(parts), [work[n] for n in order])
         for row, tokens in work:
             row.length += len(tokens)
+        if not self.column_bytes and row.pool is not None:
+            self.column_bytes = row.pool.column_bytes()
         back = [0] * len(order)
         for place, n in enumerate(order):
             back[n] = place
