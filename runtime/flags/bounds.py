@@ -44,7 +44,7 @@ BOUNDS: tuple[Flag, ...] = (
         "max_prompt_logprobs",
         SIZE,
         "Log probabilities of prompts in one answer: tokens x n x (logprobs + 1).",
-        64 * KIB,
+        32 * KIB,
     ),
     Flag("max_tools", COUNT, "Tools of one chat.", 128),
     Flag("max_schema_bytes", SIZE, "Largest JSON Schema of a response_format or a tool.", 32 * KIB),
