@@ -102,7 +102,31 @@ def _manager(model: Any, tokenizer: Any, tokens: int) -> float:
     return sum(made) / seconds
 
 
+def _prompts_alone(model: Any, tokenizer: Any, _: int) -> float:
+    """Tokens of prompts per second, all in one call: the last first token of a burst comes no sooner."""
+    import torch  # noqa: PLC0415
+
+    from runtime import machine  # noqa: PLC0415
+    from runtime.engines.transformers.batching.choose import choose  # noqa: PLC0415
+
+    torch.set_num_threads(max(1, machine.processors() - 1))
+    batching = choose(model, 2048)
+    ids = [tokenizer(text)["input_ids"] for text in prompts()]
+
+    def read() -> None:
+        rows = [batching.open() for _ in ids]
+        batching.step(list(zip(rows, ids, strict=True)))
+        for row in rows:
+            batching.close(row)
+
+    with torch.inference_mode():
+        read()
+        return sum(map(len, ids)) / measure(read)
+
+
+_PROMPTS = "prompts alone, in one call"
 _CASES: dict[str, Callable[[Any, Any, int], float]] = {
+    _PROMPTS: _prompts_alone,
     "generate, one at a time": _one_at_a_time,
     "generate, static batch": _static_batch,
     "ContinuousBatchingManager": _manager,
@@ -161,6 +185,8 @@ async def main(arguments: argparse.Namespace) -> int:
     for case in ("ours", *_CASES, *list(servers)[1:]):
         if arguments.only and case not in arguments.only:
             continue
+        if arguments.burst and case not in ("ours", _PROMPTS):
+            continue
         try:
             if case in _CASES:
                 rates[case] = own_process(case, model, dtype, tokens)
@@ -171,12 +197,14 @@ async def main(arguments: argparse.Namespace) -> int:
                 seen = await streams.run(prompts(), arguments.seconds)
                 rates[case] = seen.rate
                 print(f"{case:44} {seen}", flush=True)
-                if case == "ours":
+                if case == "ours" and not arguments.burst:
                     print(await longest_gap(streams, prompts()), flush=True)
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             print(f"{case:44} failed: {str(error)[-300:]}", flush=True)
     ours, alone = rates.get("ours", 0.0), rates.get("generate, one at a time", float("inf"))
     theirs = max((rate for case, rate in rates.items() if case.startswith("transformers serve")), default=0.0)
+    if arguments.burst:
+        return 0
     print(f"ours / one at a time {ours / alone:.1f} (aim {AIM:.0f})")
     print(f"ours / the better transformers serve {ours / theirs if theirs else 0:.1f} (aim 1)")
     return 0 if ours >= AIM * alone and ours > theirs else 1
@@ -189,6 +217,7 @@ if __name__ == "__main__":
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--seconds", type=float, default=30, help="a server is cut off after so long")
     parser.add_argument("--only", action="append", help="a case by its name; several times for several")
+    parser.add_argument("--burst", action="store_true", help="how soon 32 prompts have their first tokens")
     parser.add_argument("--case", choices=list(_CASES), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.case:

@@ -53,11 +53,14 @@ async def test_a_grammar_that_takes_too_long_is_refused_and_the_next_is_not() ->
         await made.stop()
 
 
-async def test_a_grammar_that_takes_too_much_memory_is_refused() -> None:
+async def test_a_grammar_that_takes_too_much_memory_is_refused_and_what_is_none_with_the_reason() -> None:
     made = compiler(room=8 << 20)
     try:
         with pytest.raises(EngineRefused, match="memory"):
             await made.mask(grammar_of(COSTLY), "tools")
+        with pytest.raises(EngineRefused, match=r"cannot be enforced: .") as refused:
+            await made.mask('{"type": "structural_tag", "format": {"type": "nothing"}}', "tools")
+        assert refused.value.param == "tools"
     finally:
         await made.stop()
 
@@ -83,12 +86,6 @@ async def test_clients_that_leave_stop_nobody_and_many_grammars_wait_in_vain(usu
         task.cancel()
     await beside
     await usual.mask(grammars[15], None)
-
-
-async def test_what_is_no_grammar_is_refused_with_the_reason(usual: Compiler) -> None:
-    with pytest.raises(EngineRefused, match=r"cannot be enforced: .") as refused:
-        await usual.mask('{"type": "structural_tag", "format": {"type": "nothing"}}', "tools")
-    assert refused.value.param == "tools"
 
 
 async def test_the_process_ends_with_the_engine_and_the_field_is_named(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_rows_leave_in_any_order_and_nobody_notices(kind: str, tmp_path: Path) -
         assert (facts.one_at_a_time is None) == (kind in TOGETHER)
 
         @given(answers=ANSWERS)
-        @settings(deadline=None, max_examples=8 if kind in TOGETHER else 2, database=None)
+        @settings(deadline=None, max_examples=6 if kind in TOGETHER else 2, database=None)
         def leave(answers: list[tuple[int, int, int | None]]) -> None:
             made = runner.run(_all(engine, answers))
             for (which, count, left), tokens in zip(answers, made, strict=True):
