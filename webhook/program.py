@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
+import uvloop
+
 from stoker.configuration import load_args_schemas
 from stoker.kube import loop_lag
 from stoker.kube.background import task_group
@@ -115,7 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run until SIGTERM or SIGINT; returns the process's exit status."""
     options = parse_options(arguments)
     configure_logging(None if options.log_format is None else options.log_format == "json")
-    return run_until_signalled(lambda: run(options))
+    return run_until_signalled(lambda: run(options), loop_factory=uvloop.new_event_loop)
 
 
 async def run(options: Options) -> None:

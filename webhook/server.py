@@ -41,7 +41,8 @@ log = structlog.get_logger()
 MAX_BODY = 8 * 1024**2
 # The API server waits for `registration.TIMEOUT_SECONDS`; an answer after that is a refusal without words.
 DEADLINE_SECONDS = 1.5
-# Most reviews have a few KiB; the most that can be wrong within 16 keeps the loop for a tenth of a second.
+# Most reviews have a few KiB; the most that can be wrong within 16 keeps the loop for a fifth of a second
+# (`stoker.serving.admission.size`).
 _SMALL_BODY = 16 * 1024
 _THREADS = 4
 _STUCK_SECONDS = 30.0

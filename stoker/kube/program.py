@@ -16,14 +16,19 @@ log = structlog.get_logger()
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def run_until_signalled(main: Callable[[], Awaitable[None]]) -> int:
+def run_until_signalled(
+    main: Callable[[], Awaitable[None]],
+    *,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> int:
     """Run `main` until it ends or SIGTERM or SIGINT comes; returns the process's exit status.
 
     The first signal cancels the main task, so that each `async with` in it closes in order; a second one
     ends the process at once. 0: ended, or ended by a signal; 1: an exception, which is logged.
     """
     try:
-        return asyncio.run(_run(main))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(_run(main))
     except KeyboardInterrupt:  # in the moments before and after the handlers are in place
         return 128 + signal.SIGINT
 
