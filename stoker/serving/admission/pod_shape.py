@@ -159,7 +159,7 @@ class _Check:
             if each is None:
                 path = place.entry(number, each, node.keys).path
                 problem = invalid(path, each, f"must be {' or '.join(sorted(node.items.types))}")
-                self._found.append(problem)
+                self._found.append(Mistyped(*astuple(problem)))
             elif self._sound.get(id(each)) is not node.items:
                 self.value(each, node.items, place.entry(number, each, node.keys))
 

@@ -137,7 +137,8 @@ def _judge(obj: Object, around: _Around) -> Verdict:
         problems += told_once(group, problems)
     around.warned.extend(warnings.of_inference_service(isvc))
     around.warned.extend(warnings.of_secrets(isvc.predictor.raw, "spec.predictor"))
-    around.warned.extend(source_warnings(isvc))
+    if readable:
+        around.warned.extend(source_warnings(isvc))
     choice = choose(isvc, around.runtimes)
     if choice.problem is not None:
         if around.settings.missing_runtime == "warn":

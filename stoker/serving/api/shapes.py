@@ -44,7 +44,7 @@ POD_KEYS = {
     "readinessGates": "conditionType",
     "schedulingGates": "name",
 }
-_CONTAINER_OBJECTS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe", "securityContext")
+_CONTAINER_OBJECTS = ("livenessProbe", "readinessProbe", "startupProbe", "securityContext")
 _POD_OBJECTS = ("affinity", "dnsConfig", "securityContext")
 
 
@@ -59,9 +59,13 @@ def check_container(container: Object, path: str, problems: list[FieldProblem]) 
     reader.objects("envFrom")
     for name in _CONTAINER_OBJECTS:
         reader.object(name)
-    if isinstance(container.get("startupProbe"), dict):
-        # How often it may fail is computed from this.
-        reader.inner("startupProbe").integer("periodSeconds", low=0, high=2**31 - 1)
+    lifecycle = reader.inner("lifecycle")
+    for hook in ("postStart", "preStop"):
+        lifecycle.inner(hook).object("sleep")
+    for name in ("livenessProbe", "startupProbe"):
+        if isinstance(container.get(name), dict):
+            # How often the start may fail is computed from this.
+            reader.inner(name).integer("periodSeconds", low=0, high=2**31 - 1)
     resources = reader.inner("resources")
     for name in ("limits", "requests"):
         resources.object(name)

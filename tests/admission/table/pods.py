@@ -826,6 +826,22 @@ ROWS: list[Row] = [
         _ready(grpc={"port": 9000}),
     ),
     (
+        "hook that is a number",
+        "webhook",
+        f"{_M}.lifecycle.preStop",
+        "must be an object",
+        model(lifecycle={"preStop": 7}),
+        model(lifecycle={"preStop": {"sleep": {"seconds": 7}}}),
+    ),
+    (
+        "sleep that is a number",
+        "webhook",
+        f"{_M}.lifecycle.preStop.sleep",
+        "must be an object",
+        model(lifecycle={"preStop": {"sleep": 7}}),
+        model(lifecycle={"preStop": {"sleep": {"seconds": 7}}}),
+    ),
+    (
         "sleep below zero",
         "webhook",
         f"{_C}.lifecycle.preStop.sleep.seconds",

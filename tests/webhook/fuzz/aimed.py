@@ -262,6 +262,8 @@ MODELS: list[dict[str, Any]] = [
     {"envFrom": [{"secretRef": {}}]},
     {"envFrom": [{"secretRef": {"name": "s"}, "prefix": "a=b"}]},
     {"lifecycle": {"preStop": {}}},
+    {"lifecycle": {"preStop": 7}},
+    {"lifecycle": {"preStop": {"sleep": 7}}},
     {"lifecycle": {"preStop": {"sleep": {"seconds": 1}, "exec": {"command": ["a"]}}}},
     {"volumeMounts": [{"name": "", "mountPath": "/x"}]},
     {"volumeMounts": [{"name": "tmp", "mountPath": "/a:b"}]},
