@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from runtime import drain as draining
 from runtime.drain import Signals, drain
 from runtime.flags.parse import parse
 from runtime.metrics import Metrics
@@ -30,8 +31,17 @@ async def started(server: Server, body: dict[str, object]) -> asyncio.Task[str]:
     return task
 
 
-async def test_a_stream_under_way_finishes_and_late_ones_are_refused() -> None:
-    async with serve("--echo_token_seconds=0.02", "--lame_duck_seconds=0.3", "--drain_seconds=30") as server:
+async def test_a_stream_under_way_finishes_and_late_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = asyncio.Event()
+
+    async def lame_duck(again: asyncio.Event, seconds: float) -> bool:
+        """As long as the test needs it; how long it takes else is the timetable's to show."""
+        assert (again.is_set(), seconds) == (False, 60)
+        await over.wait()
+        return False
+
+    monkeypatch.setattr(draining, "_happens", lame_duck)
+    async with serve("--echo_token_seconds=0.02", "--lame_duck_seconds=60", "--drain_seconds=30") as server:
         stream = await started(server, {**BODY, "max_tokens": 50})
         ending = asyncio.create_task(drain(server.service, Signals()))
         await reach(server.service.state, Phase.DRAINING)
@@ -45,6 +55,7 @@ async def test_a_stream_under_way_finishes_and_late_ones_are_refused() -> None:
         ) as answer:
             assert answer.status == 200
             assert answer.headers["Connection"] == "close"
+        over.set()
         while not server.service.refusing:
             await asyncio.sleep(0.01)
         async with server.http.post(
@@ -56,7 +67,7 @@ async def test_a_stream_under_way_finishes_and_late_ones_are_refused() -> None:
         text = await stream
         assert text.endswith("data: [DONE]\n\n")
         assert '"finish_reason":"length"' in text
-        assert await asyncio.wait_for(ending, 5) is True
+        assert await asyncio.wait_for(ending, 20) is True
 
 
 async def test_at_the_deadline_answers_are_cut_with_a_reason() -> None:
@@ -80,7 +91,7 @@ async def test_a_second_signal_ends_it_at_once() -> None:
         ending = asyncio.create_task(drain(server.service, signals))
         await reach(server.service.state, Phase.DRAINING)
         signals.second.set()
-        assert await asyncio.wait_for(ending, 1) is False
+        assert await asyncio.wait_for(ending, 20) is False
         stream.cancel()
 
 
@@ -88,7 +99,7 @@ async def test_a_person_in_a_terminal_need_not_wait_for_proxies() -> None:
     async with serve("--lame_duck_seconds=60") as server:
         signals = Signals()
         signals.interactive = True
-        assert await asyncio.wait_for(drain(server.service, signals), 1) is True
+        assert await asyncio.wait_for(drain(server.service, signals), 20) is True
 
 
 class Timetable:
