@@ -195,11 +195,33 @@ def _weight(term: Object, at: Place) -> Found:
         yield invalid(at.field("weight").path, term.get("weight"), "must be from 1 to 100")
 
 
-def _host_alias(alias: Object, at: Place) -> Found:
+def _address(value: str, path: str) -> Found:
     try:
-        ipaddress.ip_address(alias.get("ip") or "")
+        ipaddress.ip_address(value)
     except ValueError:
-        yield invalid(at.field("ip").path, alias.get("ip"), "must be an IP address")
+        yield invalid(path, value, "must be an IP address")
+
+
+def _dns(config: Object, at: Place) -> Found:
+    for name, most in (("nameservers", 3), ("searches", 32)):
+        if len(config.get(name) or []) > most:
+            yield invalid(at.field(name).path, len(config[name]), f"must be at most {most}")
+    for number, each in enumerate(config.get("nameservers") or []):
+        yield from _address(each, at.field("nameservers").entry(number, each).path)
+    for number, each in enumerate(config.get("searches") or []):
+        if not _SEARCHED.fullmatch(each):
+            yield invalid(at.field("searches").entry(number, each).path, each, "must be a domain")
+    for number, each in enumerate(config.get("options") or []):
+        if not each.get("name"):
+            yield required(at.field("options").entry(number, each).field("name").path, "what is set")
+
+
+_PART = r"_?[a-z0-9](?:[-_a-z0-9]{0,61}[a-z0-9])?"
+_SEARCHED = re.compile(rf"\.|{_PART}(?:\.{_PART})*\.?")
+
+
+def _host_alias(alias: Object, at: Place) -> Found:
+    yield from _address(alias.get("ip") or "", at.field("ip").path)
     for number, name in enumerate(alias.get("hostnames") or []):
         yield from syntax.dns_name(name, at.field("hostnames").entry(number, name).path)
 
@@ -235,5 +257,6 @@ RULES: Mapping[str, Rule] = {
     "PreferredSchedulingTerm": _weight,
     "WeightedPodAffinityTerm": _weight,
     "HostAlias": _host_alias,
+    "PodDNSConfig": _dns,
     "PodSecurityContext": _pod_security,
 }

@@ -721,6 +721,22 @@ ROWS: list[Row] = [
         isvc(dnsPolicy="ClusterFirst"),
     ),
     (
+        "DNS server that is a name",
+        "webhook",
+        "spec.predictor.dnsConfig.nameservers[0]",
+        "IP address",
+        isvc(dnsConfig={"nameservers": ["dns.example.com"]}),
+        isvc(dnsConfig={"nameservers": ["10.0.0.10"], "searches": ["example.com"]}),
+    ),
+    (
+        "more DNS servers than a pod can ask",
+        "webhook",
+        "spec.predictor.dnsConfig.nameservers",
+        "at most 3",
+        isvc(dnsConfig={"nameservers": ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]}),
+        isvc(dnsConfig={"nameservers": ["10.0.0.1", "10.0.0.2", "10.0.0.3"]}),
+    ),
+    (
         "no DNS servers",
         "webhook",
         f"{_P}.dnsConfig.nameservers",

@@ -321,6 +321,9 @@ def _volume(**source: Any) -> dict[str, Any]:
 PREDICTORS: list[dict[str, Any]] = [
     {"minReplicas": 3, "maxReplicas": 2},
     {"dnsPolicy": "None"},
+    {"dnsConfig": {"nameservers": ["text"], "searches": ["a b"], "options": [{"value": "1"}]}},
+    {"dnsConfig": {"nameservers": ["10.0.0.1"] * 4}},
+    {"dnsConfig": {"nameservers": ["10.0.0.1"], "searches": ["a.b", "."], "options": [{"name": "ndots"}]}},
     {"dnsPolicy": "Sometimes"},
     {"terminationGracePeriodSeconds": 1, "model": {"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}},
     {"terminationGracePeriodSeconds": -1},
