@@ -197,7 +197,7 @@ async def main(arguments: argparse.Namespace) -> int:
                 seen = await streams.run(prompts(), arguments.seconds)
                 rates[case] = seen.rate
                 print(f"{case:44} {seen}", flush=True)
-                if case == "ours" and not arguments.burst:
+                if case == "ours" and not (arguments.burst or arguments.no_long):
                     print(await longest_gap(streams, prompts()), flush=True)
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             print(f"{case:44} failed: {str(error)[-300:]}", flush=True)
@@ -218,6 +218,7 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=30, help="a server is cut off after so long")
     parser.add_argument("--only", action="append", help="a case by its name; several times for several")
     parser.add_argument("--burst", action="store_true", help="how soon 32 prompts have their first tokens")
+    parser.add_argument("--no-long", action="store_true", help="without the prompt of 2,000 tokens")
     parser.add_argument("--case", choices=list(_CASES), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.case:

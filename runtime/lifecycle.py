@@ -222,6 +222,8 @@ def _transformers(settings: Settings, files: ModelFiles) -> Engine:
     if importlib.util.find_spec("transformers") is None or importlib.util.find_spec("torch") is None:
         raise Failure(Reason.BACKEND_UNAVAILABLE, "transformers and torch are not installed in this image.")
     if settings.embeds:
+        if settings.kv_cache_memory_bytes is not None:
+            raise bad_flags(["--kv_cache_memory_bytes: on transformers embeddings keep no keys and values"])
         from runtime.engines.transformers.embedding import EmbeddingEngine  # noqa: PLC0415
 
         return EmbeddingEngine(

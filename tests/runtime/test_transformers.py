@@ -182,6 +182,10 @@ async def test_auto_falls_back_where_vllm_is_not_installed(
     for flags, reason in (
         (["--backend=vllm"], Reason.BACKEND_UNAVAILABLE),
         (["--backend=auto", "--gpu_memory_utilization=0.5"], Reason.INVALID_ARGUMENT),
+        (
+            ["--backend=huggingface", "--task=text_embedding", "--kv_cache_memory_bytes=1G"],
+            Reason.INVALID_ARGUMENT,
+        ),
     ):
         async with serve(f"--model_id={tiny}", *flags, wait=False) as server:
             with pytest.raises(Failure) as failure:

@@ -79,7 +79,6 @@ class TransformersEngine(Pulled):
                 self._files,
                 dtype=self._dtype,
                 max_model_len=self._max_model_len,
-                rows=self._max_num_seqs,
                 kv_cache_memory_bytes=self._kv_cache_memory_bytes,
                 trust_remote_code=self._trust_remote_code,
                 chat_template=self._chat_template,

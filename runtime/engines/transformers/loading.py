@@ -50,13 +50,12 @@ def load(
     *,
     dtype: str,
     max_model_len: int | None,
-    rows: int,
     kv_cache_memory_bytes: int | None,
     trust_remote_code: bool,
     chat_template: str | None,
     report: Callable[[Progress], None],
 ) -> Loaded:
-    """Blocks for seconds to minutes. `rows`: answers generated at the same time. Raises Failure."""
+    """Blocks for seconds to minutes. Raises Failure."""
     # Threads that wait by spinning stall each other as soon as another process wants their core: beside one
     # busy process two spinning threads gave 0.6 tokens/s on two cores, two sleeping ones 6 to 13.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -93,9 +92,8 @@ def load(
 
     vocabulary = config.get_text_config().vocab_size
     batching = choose(model, length)
-    most = min(rows, batching.rows or rows)
     fixed = max_model_len is not None and max_model_len > 0
-    memory = _room(model, batching, length, rows=most, asked=kv_cache_memory_bytes, fixed_length=fixed)
+    memory = _room(model, batching, length, asked=kv_cache_memory_bytes, fixed_length=fixed)
     return Loaded(
         model=model,
         batching=batching,
@@ -121,14 +119,12 @@ def _check_kind(config: Any) -> None:
         )
 
 
-def _room(
-    model: Any, batching: Batching, length: int, *, rows: int, asked: int | None, fixed_length: bool
-) -> Room:
+def _room(model: Any, batching: Batching, length: int, *, asked: int | None, fixed_length: bool) -> Room:
     """The memory for keys and values, said in the log. Raises Failure."""
     import torch  # noqa: PLC0415
 
     free = torch.cuda.mem_get_info()[0] if model.device.type == "cuda" else machine.memory_free()
-    made = room(batching.column_bytes, length, rows=rows, free=free, asked=asked, fixed_length=fixed_length)
+    made = room(batching.column_bytes, length, free=free, asked=asked, fixed_length=fixed_length)
     batching.shorten(made.max_model_len)
     log.info(
         "kv cache sized",

@@ -24,10 +24,8 @@ class Room:
     max_model_len: int
 
 
-def room(
-    column_bytes: int, longest: int, *, rows: int, free: int, asked: int | None, fixed_length: bool
-) -> Room:
-    """Room for `rows` sequences of `longest` tokens at most, in half of the `free` bytes, or in `asked` ones.
+def room(column_bytes: int, longest: int, *, free: int, asked: int | None, fixed_length: bool) -> Room:
+    """Room in half of the `free` bytes, or in those `asked` for; a sequence has `longest` tokens at most.
 
     A context that nobody asked for is made shorter where one sequence would not fit. Raises
     Failure(OutOfMemory) where the user's own (`fixed_length`) does not, or none of any use does.
@@ -36,7 +34,7 @@ def room(
         return Room(0, longest)
     columns = (int(free * _SHARE) if asked is None else asked) // column_bytes
     if columns >= longest:
-        return Room(columns if asked is not None else min(columns, rows * longest), longest)
+        return Room(columns, longest)
     fits = columns // _ROUND * _ROUND
     if fits >= _LEAST_CONTEXT and not fixed_length:
         return Room(columns, fits)
