@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from stoker.kube.client import Client
 from stoker.kube.resource import Key
 from stoker.serving.admission.devices import counts
 from stoker.serving.settings import Settings
 from tests.webhook.objects import Object, cluster_runtime, inference_service, namespaced_runtime, review
 from webhook import usage
+from webhook.caches import Caches
 from webhook.devices import Devices
 from webhook.devices import keep as keep_node
 from webhook.review import Rules, judge, parse_review
@@ -99,3 +101,19 @@ def test_an_edit_or_a_deletion_of_a_runtime_in_use_is_allowed_and_names_its_user
     new["metadata"]["labels"] = {"team": "a"}
     assert judged(new, old, "UPDATE", users).warnings == (), "nothing of the template changed"
     assert judged(None, namespaced_runtime("x"), "DELETE", ("default/a",)).allowed
+
+
+async def test_a_replica_is_not_ready_until_every_copy_is_filled() -> None:
+    caches = Caches(cast(Client, None), Settings(), {}, lambda usable, unreadable: None)
+    waiting = caches.unsynced()
+    assert [line.split()[3] for line in waiting] == [
+        "servingruntimes",
+        "clusterservingruntimes",
+        "inferenceservices",
+        "nodes",
+        "namespaces",
+    ]
+    for number, informer in enumerate(caches._informers):
+        assert caches.unsynced() == waiting[number:]
+        informer.synced.set()
+    assert caches.unsynced() == []
