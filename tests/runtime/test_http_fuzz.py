@@ -47,7 +47,7 @@ PATHS = [
     b"/v1/models/" + b"x" * 3000, b"/v1//completions", b"/%76%31/models", b"/v1/models?%zz=\xff", b"*", b"x",
     b"http://[::1/v1/models", b"//v1/models", b"/\x00", b"/v1/models/%00", b"/v2/models/m/ready/..",
     b"/metrics/",
-    b"/v1/models#f", b"/stoker/v1/state;x",
+    b"/v1/none", b"/none", b"/openai/none", b"/v1/models#f", b"/stoker/v1/state;x",
 ]  # fmt: skip
 HEADERS = [
     b"Host: x", b"Host: x", b"Host: a/health?x=", b"Host:", b"Content-Type: application/json",
@@ -63,6 +63,7 @@ HEADERS = [
     b"Range: bytes=9-1",
     b"Cookie: " + b"a=b; " * 200,
 ]  # fmt: skip
+TYPES = [b"Content-Type: application/json", b"Content-Type: text/plain", b"Content-Type: \xff", b"No-Type: x"]
 VERSIONS = [b"HTTP/1.1"] * 8 + [b"HTTP/1.0", b"HTTP/2.0", b"HTTP/1.1 ", b""]
 # How a body travels: as it is, or in chunks that are right or not.
 CHUNKED = [
@@ -93,7 +94,7 @@ def requests(draw: st.DrawFn) -> bytes:
         b"Connection: close",
         b"Host: x",
     ]
-    lines += [b"Content-Type: application/json"] if draw(st.integers(0, 9)) else []
+    lines += [part("headers", b"Content-Type: application/json", TYPES)]
     if "headers" in wild:
         lines += draw(st.lists(st.sampled_from(HEADERS), min_size=1, max_size=3))
     if "way" in wild:
