@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODEL = "bench"
+LATE = 0.0025
+"""Seconds; a bound of the histogram."""
 _ROOT = Path(__file__).parents[2]
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -89,6 +91,15 @@ def vllm(name: str, folder: Path, model: Path, flags: Sequence[str]) -> Server:
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={model}",
                f"--served-model-name={MODEL}", "--host=127.0.0.1", f"--port={port}", *flags]  # fmt: skip
     return _start(name, folder, command, port, "/v1")
+
+
+def late(server: Server) -> float:
+    """How many of our server's timers were more than LATE late, as a share: a held token waits for one."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    name = "stoker_runtime_event_loop_lag_seconds"
+    read = dict(line.rsplit(" ", 1) for line in text.splitlines() if line.startswith(name))
+    return 1 - float(read[f'{name}_bucket{{le="{LATE}"}}']) / float(read[f"{name}_count"])
 
 
 def free_port() -> int:

@@ -68,7 +68,7 @@ BOUNDS: tuple[Flag, ...] = (
         "hold_seconds",
         HOLD,
         "How long tokens of streams wait for more under load, so that several go out in a chunk; 0: never.",
-        0.015,
+        0.018,
     ),
     Flag("keep_alive_seconds", SECONDS, "After how long a silent stream gets a comment; 0: never.", 15.0),
     Flag(

@@ -25,7 +25,7 @@ from runtime.text.bytes_tokenizer import BytesTokenizer
 
 from .serving import serve
 
-HOLD = 0.015
+HOLD = 0.018
 
 
 class Recorder:
