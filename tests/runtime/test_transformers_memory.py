@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runtime.engines.base import ModelFiles, OneAtATime, Sampling
@@ -163,7 +163,8 @@ def test_rows_leave_in_any_order_and_nobody_notices(kind: str, tmp_path: Path) -
         assert (facts.one_at_a_time is None) == (kind in TOGETHER)
 
         @given(answers=ANSWERS)
-        @settings(deadline=None, max_examples=6 if kind in TOGETHER else 2, database=None)
+        @example(answers=[(2, 50, None), (3, 50, None), (1, 50, 9), (0, 50, None)])  # the second grows too large
+        @settings(deadline=None, max_examples=5 if kind in TOGETHER else 2, database=None)
         def leave(answers: list[tuple[int, int, int | None]]) -> None:
             made = runner.run(_all(engine, answers))
             for (which, count, left), tokens in zip(answers, made, strict=True):
