@@ -163,7 +163,7 @@ def test_rows_leave_in_any_order_and_nobody_notices(kind: str, tmp_path: Path) -
         assert (facts.one_at_a_time is None) == (kind in TOGETHER)
 
         @given(answers=ANSWERS)
-        @example(answers=[(2, 50, None), (3, 50, None), (1, 50, 9), (0, 50, None)])  # the second grows too large
+        @example(answers=[(2, 50, None), (3, 50, None), (1, 50, 9), (0, 50, None)])  # one outgrows it
         @settings(deadline=None, max_examples=5 if kind in TOGETHER else 2, database=None)
         def leave(answers: list[tuple[int, int, int | None]]) -> None:
             made = runner.run(_all(engine, answers))
