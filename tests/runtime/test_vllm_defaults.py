@@ -65,6 +65,15 @@ def test_the_environment_gives_way_to_the_users() -> None:
     assert before.items() <= own.items()
 
 
+def test_the_model_shares_the_engines_process_unless_the_user_chose_otherwise() -> None:
+    environ: dict[str, str] = {}
+    defaults.prepare_environment(4, environ)
+    assert defaults.computes_in_the_engines_process({"dtype"}, environ)
+    assert not defaults.computes_in_the_engines_process({"tensor_parallel_size"}, environ)
+    assert not defaults.computes_in_the_engines_process({"distributed_executor_backend"}, environ)
+    assert not defaults.computes_in_the_engines_process(set(), {"VLLM_CPU_OMP_THREADS_BIND": "0-3"})
+
+
 @pytest.mark.parametrize("flag", ["gpu_memory_utilization", "num_gpu_blocks_override"])
 def test_the_user_may_size_the_cache(flag: str) -> None:
     assert defaults.chooses_cache({flag}, {})

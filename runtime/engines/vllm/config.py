@@ -91,6 +91,8 @@ def _fixed(settings: Settings, files: ModelFiles, written: set[str], on_cpu: boo
     # Compiling takes a minute or more of CPU and gains little on small machines.
     if on_cpu and not {"enforce_eager", "compilation_config", "optimization_level"} & written:
         fixed["enforce_eager"] = True
+    if on_cpu and defaults.computes_in_the_engines_process(written):
+        fixed["distributed_executor_backend"] = defaults.IN_ONE_PROCESS
     return fixed
 
 
