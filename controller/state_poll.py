@@ -30,6 +30,7 @@ _AT_ONCE = 16
 _SECONDS = 2.0  # for one answer
 _LARGEST = 64 * 1024
 _FIRST_ROUND_SECONDS = 5.0
+_LATE_ANSWERS = 5  # of a ready pod on a busy node, until its document is given up
 _ROUNDS_LEFT_ALONE = 5  # a server without such a page (an image of the user's own), or a pod out of reach
 
 
@@ -55,6 +56,7 @@ class StatePoll:
         self._answering: dict[str, str] = {}  # which container the document is of
         self._due: set[str] = set()  # readiness changed since the last answer
         self._skip: dict[str, int] = {}
+        self._late: dict[str, int] = {}  # how often a ready pod did not answer in time
         self._wake = asyncio.Event()
         self._limit = asyncio.Semaphore(_AT_ONCE)
         pods.on_change(self._observe)
@@ -109,7 +111,7 @@ class StatePoll:
             return False
         if uid in self._due:
             return True
-        if is_ready(pod):
+        if is_ready(pod) and not 0 < self._late.get(uid, 0) < _LATE_ANSWERS:
             return False
         self._skip[uid] = self._skip.get(uid, 0) - 1
         return self._skip[uid] < 0
@@ -127,9 +129,12 @@ class StatePoll:
                 # Refused is what a server says that is about to listen; silence is a way that is barred.
                 self._skip[uid] = _ROUNDS_LEFT_ALONE if isinstance(error, TimeoutError) else 0
                 self._metrics.polled("unreachable")
-                if is_ready(pod) and not isinstance(error, TimeoutError):
+                if is_ready(pod) and isinstance(error, TimeoutError):
+                    self._late[uid] = self._late.get(uid, 0) + 1
+                elif is_ready(pod):
                     self._learn(pod, {})  # a server of somebody else's, on another port
                 return
+        self._late.pop(uid, None)
         self._metrics.polled("unsupported" if document is None else "answered")
         self._skip[uid] = _ROUNDS_LEFT_ALONE if document is None else 0
         if document is not None or is_ready(pod):
@@ -160,6 +165,7 @@ class StatePoll:
         self._documents.pop(uid, None)
         self._answering.pop(uid, None)
         self._skip.pop(uid, None)
+        self._late.pop(uid, None)
         self._due.discard(uid)
 
 

@@ -132,6 +132,16 @@ class Cluster:
             raise AssertionError(f"{error}\nReady: {self.condition(name, namespace=namespace)}") from error
         return found
 
+    def wait_event(self, name: str, words: str, *, timeout: float = 20) -> None:
+        """Wait until `kubectl describe` of an InferenceService shows an event with these words: it is told
+        after the status is written.
+        """
+
+        def told() -> bool:
+            return words in self.kubectl("describe", "inferenceservice", name).partition("Events:")[2]
+
+        self.wait(f"kubectl describe inferenceservice {name}: an event with {words!r}", told, timeout=timeout)
+
     def delete(self, name: str, kind: str = "inferenceservice") -> None:
         self.kubectl("delete", kind, name, "--ignore-not-found", "--wait=true")
 

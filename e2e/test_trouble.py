@@ -199,8 +199,7 @@ def test_a_cold_start_is_measured_and_generic_tools_can_wait(cluster: Cluster) -
     assert start["revisionName"] == "measured-predictor-00001"
     phases = [start[f"{each}Seconds"] for each in ("scheduled", "pulled", "loaded", "warmed")]
     assert 0 < sum(phases) <= start["totalSeconds"] + 2, "the kubelet counts in whole seconds"
-    described = cluster.kubectl("describe", "inferenceservice", "measured")
-    assert "ColdStart" in described.split("Events:")[1]
+    cluster.wait_event("measured", "ColdStart")
     columns = cluster.kubectl("get", "isvc", "measured", "-o", "wide").splitlines()
     assert {"REASON", "REPLICAS", "RUNTIME", "MODEL"} <= set(columns[0].split())
     assert "1/1" in columns[1]

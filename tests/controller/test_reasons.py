@@ -142,9 +142,14 @@ class Runtime:
     def __init__(self) -> None:
         self.state: dict[str, Any] = {"phase": "Starting"}
         self.asked = 0
+        self.late = 0  # how many answers from now on come too late
+        self.busy = asyncio.Event()
 
     async def answer(self, _: web.Request) -> web.Response:
         self.asked += 1
+        if self.late:
+            self.late -= 1
+            await self.busy.wait()
         return web.json_response(self.state)
 
 
@@ -158,6 +163,7 @@ async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Runtime]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     monkeypatch.setattr(state_poll, "PORT", runner.addresses[0][1])
     yield made
+    made.busy.set()
     await runner.cleanup()
 
 
@@ -189,6 +195,23 @@ async def test_the_state_document_is_polled_until_ready_and_told(world: World, s
         asked = served.asked
         await asyncio.sleep(0.5)
         assert served.asked == asked, "a ready pod is not polled"
+
+
+async def test_a_ready_pod_that_answers_late_is_asked_again(
+    world: World, served: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or its backend and cold start would never be told: pods that are ready are not asked otherwise."""
+    monkeypatch.setattr(state_poll, "_SECONDS", 0.1)
+    served.late = 2
+    served.state = {"phase": "Ready", "backend": {"name": "vllm", "reason": "Default"}}
+    world.fates["a-predictor-00001"] = lambda pod: ready(pod) | {"podIP": "127.0.0.1"}
+    async with world.controller(), world.nodes():
+        await world.apply("a")
+
+        async def told() -> bool:
+            return bool(((await world.status("a")).get("backend") or {}).get("name") == "vllm")
+
+        await eventually(told)
 
 
 async def test_a_pod_that_cannot_be_asked_is_unknown(world: World) -> None:

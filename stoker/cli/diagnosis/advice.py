@@ -43,7 +43,7 @@ ADVICE = {
     "HubUnreachable": "egress, proxy, HF_ENDPOINT; or pvc://",
     "StorageUnreachable": "endpoint, egress, network policy",
     "CredentialsMissing": "see docs/storage.md",
-    "AccessDenied": "correct the policy or the key",
+    "AccessDenied": "correct the policy or the key; make the files readable",
     "FileMissing": "upload it, or correct the path",
     "PickleRefused": "convert to safetensors, or --allow_pickle",
     "StorageNotWritable": "volume, fsGroup, read-only mount",
