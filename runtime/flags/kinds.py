@@ -40,7 +40,7 @@ def length(text: str) -> int:
     """Reads a whole number as vLLM does: 4096, 16k (thousands), 16K (1024s); "auto" and -1 are -1."""
     if text.strip().lower() in ("auto", "-1"):
         return -1
-    match = re.fullmatch(r"\s*(\d+)([kmgtKMGT]?)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]+)([kmgtKMGT]?)\s*", text)
     if match is None:
         raise ValueError(text)
     value = int(match[1]) * _MULTIPLES.get(match[2], 1)
@@ -69,13 +69,27 @@ def _at_least(
     return read
 
 
+def _some(text: str) -> str:
+    if not text:
+        raise ValueError(text)
+    return text
+
+
 TEXT = Kind(str, {"type": "string"}, "text")
+NAME = Kind(_some, {"type": "string", "minLength": 1}, "text that is not empty")
 TEXTS = Kind(str, {"type": "array", "items": {"type": "string"}}, "text")
 TRUTH = Kind(truth, {"type": "boolean"}, "true or false")
-LENGTH = Kind(length, {"type": ["integer", "string"]}, 'a whole number such as 4096 or 16k, or "auto"')
+_DIGITS = "0*[1-9][0-9]*[kmgtKMGT]?"
+LENGTH = Kind(
+    length,
+    {"type": ["integer", "string"], "pattern": rf"^\s*(-1|[Aa][Uu][Tt][Oo]|{_DIGITS})\s*$"},
+    'a whole number such as 4096 or 16k, or "auto"',
+)
 WHOLE = Kind(int, {"type": "integer"}, "a whole number")
 SIZE = Kind(
-    length_above_0, {"type": ["integer", "string"], "minimum": 1}, "a whole number such as 65536 or 64K"
+    length_above_0,
+    {"type": ["integer", "string"], "minimum": 1, "pattern": rf"^\s*{_DIGITS}\s*$"},
+    "a whole number such as 65536 or 64K",
 )
 COUNT = Kind(_at_least(int, 1), {"type": "integer", "minimum": 1}, "a whole number of at least 1")
 AMOUNT = Kind(_at_least(int, 0), {"type": "integer", "minimum": 0}, "a whole number of at least 0")

@@ -159,8 +159,6 @@ def _complete(values: dict[str, Any], problems: list[str], environ: Mapping[str,
             )
     if values["model_name"] is None:
         values["model_name"] = values["model_id"]
-    elif not values["model_name"]:
-        problems.append("--model_name: must not be empty")
     template = values["chat_template"]
     if template is not None and not Path(template).is_file():
         problems.append(f"--chat_template={template}: there is no such file")

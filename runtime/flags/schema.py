@@ -17,8 +17,9 @@ from runtime.state import BackendName
 _COMMENT = (
     "Read a command line as an object: the flag's name with `-` as `_`, its text turned into the property's "
     "type. A boolean flag without value is true, `--no-NAME` is false. A flag with an object may also be "
-    "written key by key: --NAME.key.key=value. x-backends: where it is accepted. x-aliases: other spellings. "
-    "x-instead: flags of vLLM and KServe that are refused, and what to write."
+    "written key by key: --NAME.key.key=value. What may be null is unset by None and by an empty text. "
+    "x-backends: where it is accepted. x-aliases: other spellings. x-instead: flags of vLLM and KServe "
+    "that are refused, and what to write."
 )
 _USAGE = "usage: python -m runtime args-schema [--vllm]"
 

@@ -8,6 +8,7 @@ from runtime.flags.kinds import (
     ECHO,
     LENGTH,
     MODELS,
+    NAME,
     PORT,
     SECONDS,
     SIZE,
@@ -23,13 +24,13 @@ DTYPES = ("auto", "bfloat16", "float", "float16", "float32", "half")
 TASKS = ("text_generation", "text_embedding")
 
 FLAGS: tuple[Flag, ...] = (
-    Flag("model_name", TEXT, "Name of the model in requests. Default: the model id."),
+    Flag("model_name", NAME, "Name of the model in requests. Default: the model id."),
     Flag("served_model_name", TEXTS, "Further names that requests may use.", ()),
-    Flag("model_id", TEXT, "Model on the hub (ORG/NAME) or a directory."),
-    Flag("model_dir", TEXT, "Directory of the model where there is no --model_id.", "/mnt/models"),
+    Flag("model_id", NAME, "Model on the hub (ORG/NAME) or a directory."),
+    Flag("model_dir", NAME, "Directory of the model where there is no --model_id.", "/mnt/models"),
     Flag(
         "storage_uri",
-        TEXT,
+        NAME,
         "Where the model comes from in place of --model_id: hf://OWNER/MODEL:REVISION, s3://BUCKET/PREFIX; "
         "pvc:// and file:// name what is mounted at --model_dir.",
     ),
@@ -65,7 +66,7 @@ FLAGS: tuple[Flag, ...] = (
         backends=MODELS,
     ),
     Flag("trust_remote_code", TRUTH, "Run Python code that comes with the model.", False, backends=MODELS),
-    Flag("chat_template", TEXT, "File with a Jinja chat template. Default: the model's.", backends=MODELS),
+    Flag("chat_template", NAME, "File with a Jinja chat template. Default: the model's.", backends=MODELS),
     Flag("max_num_seqs", COUNT, "Sequences generated at the same time. Default: by backend and device."),
     Flag(
         "kv_cache_memory_bytes",
@@ -115,5 +116,7 @@ INSTEAD: dict[str, str] = {
     "hf_token": "give the container HF_TOKEN from a Secret; command lines are public",
     "skip_tokenizer_init": "the server needs the model's tokenizer",
     "disable_log_stats": "the server's metrics come from the engine's statistics",
+    "enable_auto_tool_choice": "leave it out: tools are answered where the model's chat template knows them; "
+    "--tool_call_parser names the form of its calls",
     "enable_log_requests": "prompts are never logged; the access log has one line for each request",
 }

@@ -7,12 +7,10 @@ servers with what to write in their place.
 
 from __future__ import annotations
 
-import json
-import operator
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from stoker.serving.admission.flag_values import check_value, types_of
 from stoker.serving.api.reading import Object
 from stoker.serving.problems import (
     MOST_HINTS,
@@ -21,15 +19,9 @@ from stoker.serving.problems import (
     duplicate,
     invalid,
     nearest,
-    not_supported,
 )
 from stoker.serving.rendering.arguments import Flag, parse_flags, value_of
 
-_SIZE = re.compile(r"-1|\d+(\.\d+)?[A-Za-z]{0,3}|auto")
-_NOTHING = re.compile(r"0+(\.0+)?[A-Za-z]{0,3}")  # as a size
-# The schema cannot say it: -1 and "auto" leave the length to the model.
-_BOUNDS: Mapping[str, Mapping[str, Any]] = {"max_model_len": {"minimum": 1}}
-_TRUTH = frozenset({"true", "false", "1", "0", "yes", "no", "on", "off"})
 _AUTO = frozenset({"vllm", "huggingface"})
 
 
@@ -68,13 +60,12 @@ def check_flags(
             )
             yield invalid(where, flag.written, detail)
             continue
-        bounds = _BOUNDS.get(name)
-        yield from _check_value(flag, where, {**properties[name], **bounds} if bounds else properties[name])
+        yield from check_value(flag, where, properties[name])
 
 
 def canonical(flag: Flag, schema: Object) -> str:
     """The schema's name for what the flag sets: by an alias, and without `no_`."""
-    return _aliases(schema).get(flag.written, flag.subject)
+    return _subject(flag, _aliases(schema))
 
 
 def _aliases(schema: Object) -> Mapping[str, str]:
@@ -100,7 +91,7 @@ def _repeated(
 ) -> Iterator[FieldProblem]:
     first: dict[str, Flag] = {}
     for flag in flags:
-        name = aliases.get(flag.written, flag.subject)
+        name = _subject(flag, aliases)
         before = first.setdefault(name, flag)
         if before is not flag and name not in repeatable:
             detail = f"{before.written} in args[{before.index}] sets the same, and only the last one counts"
@@ -119,17 +110,21 @@ def _width(flag: Flag) -> int:
     return 1 if flag.inline else 1 + len(flag.values)
 
 
+def _subject(flag: Flag, aliases: Mapping[str, str]) -> str:
+    return aliases.get(flag.name) or aliases.get(flag.subject, flag.subject)
+
+
 def _property(flag: Flag, properties: Mapping[str, Any], aliases: Mapping[str, str]) -> str | None:
     """The schema's name for a flag: plain, by an alias, negated, or with the key of an object after a dot."""
-    name = aliases.get(flag.written, flag.name)
+    name = aliases.get(flag.name, flag.name)
     if name in properties:
         return name
-    stem = name.partition(".")[0]
-    if stem != name:
-        stem = aliases.get(flag.written.partition(".")[0], stem)
-        return stem if "object" in _types(properties.get(stem, {})) else None
-    opposite = flag.subject
-    return opposite if opposite != name and "boolean" in _types(properties.get(opposite, {})) else None
+    stem, dot, _ = name.partition(".")
+    if dot:
+        stem = aliases.get(stem, stem)
+        return stem if "object" in types_of(properties.get(stem, {})) else None
+    opposite = _subject(flag, aliases)
+    return opposite if opposite != name and "boolean" in types_of(properties.get(opposite, {})) else None
 
 
 def _unknown(
@@ -153,77 +148,3 @@ def _unknown(
     meant = nearest(flag.name, properties) if hint else None
     end = f"; did you mean --{meant}?" if meant else ""
     return FieldProblem(path, "FieldValueNotSupported", f"Unknown flag {flag.written}{end}")
-
-
-def _check_value(flag: Flag, path: str, schema: Mapping[str, Any]) -> Iterator[FieldProblem]:
-    types = _types(schema)
-    if flag.name.partition(".")[0] != flag.name:
-        return  # keys of objects: left to the program
-    if "object" in types or "array" in types:
-        yield from _check_many(flag, path, types)
-    elif types == {"boolean"}:
-        if flag.values and (len(flag.values) > 1 or flag.values[0].lower() not in _TRUTH) and _known(flag):
-            yield invalid(path, _text(flag), "must be true or false, or the flag alone")
-    elif len(flag.values) != 1:
-        yield invalid(path, _text(flag), "must have one value")
-    elif _known(flag):
-        yield from _check_one(flag.values[0], path, schema, types)
-
-
-def _check_many(flag: Flag, path: str, types: set[str]) -> Iterator[FieldProblem]:
-    """Lists need an entry; objects are JSON where they look like it. The rest is left to the program."""
-    if not flag.values:
-        yield invalid(path, flag.written, "must have a value")
-    elif "object" in types and _known(flag) and flag.values[0].lstrip().startswith("{"):
-        try:
-            json.loads(flag.values[0])
-        except ValueError as error:
-            yield invalid(path, _text(flag), f"must be JSON: {error}")
-
-
-def _check_one(value: str, path: str, schema: Mapping[str, Any], types: set[str]) -> Iterator[FieldProblem]:
-    choices = schema.get("enum")
-    if choices is not None and value not in {str(choice) for choice in choices}:
-        yield not_supported(path, value, [str(choice) for choice in choices])
-        return
-    if types == {"integer", "string"} and not _SIZE.fullmatch(value):
-        yield invalid(path, value, 'must be a whole number, with a suffix where it is large: "16k"')
-    elif types == {"integer", "string"} and schema.get("minimum") and _NOTHING.fullmatch(value):
-        yield invalid(path, value, "must be greater than 0")
-    if not types or not types <= {"integer", "number"}:
-        return
-    try:
-        number = int(value) if types == {"integer"} else float(value)
-        if number != number:  # noqa: PLR0124  # only NaN differs from itself
-            raise ValueError
-    except ValueError:
-        yield invalid(path, value, "must be a whole number" if types == {"integer"} else "must be a number")
-        return
-    limits = [(words, schema[name], within) for name, (words, within) in _LIMITS.items() if name in schema]
-    if not all(within(number, limit) for _, limit, within in limits):
-        yield invalid(
-            path, value, f"must be {' and '.join(f'{words} {limit}' for words, limit, _ in limits)}"
-        )
-
-
-# JSON Schema's words for the ends of a range.
-_LIMITS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
-    "minimum": ("at least", operator.ge),
-    "exclusiveMinimum": ("greater than", operator.gt),
-    "maximum": ("at most", operator.le),
-    "exclusiveMaximum": ("less than", operator.lt),
-}
-
-
-def _known(flag: Flag) -> bool:
-    """Whether the value is written out: `$(VARIABLE)` and placeholders are filled in later."""
-    return not any("$(" in value or "{{" in value for value in flag.values)
-
-
-def _text(flag: Flag) -> str:
-    return " ".join(flag.words())
-
-
-def _types(schema: Mapping[str, Any]) -> set[str]:
-    given = schema.get("type", ())
-    return {given} if isinstance(given, str) else set(given)

@@ -85,7 +85,7 @@ def judge(metadata: Mapping[str, object], known: frozenset[str]) -> tuple[list[F
 def of_inference_service(metadata: Mapping[str, object]) -> tuple[list[FieldProblem], list[str]]:
     """Keys on an InferenceService, and values of those that take certain ones."""
     problems, warned = judge(metadata, _OF_INFERENCE_SERVICES)
-    return [*problems, *_values(metadata), *_objectives(metadata)], warned
+    return [*problems, *_values(metadata, _WORDS, _NUMBERS), *_objectives(metadata)], warned
 
 
 def _objectives(metadata: Mapping[str, object]) -> tuple[FieldProblem, ...]:
@@ -98,16 +98,20 @@ def _objectives(metadata: Mapping[str, object]) -> tuple[FieldProblem, ...]:
     return ()
 
 
-def _values(metadata: Mapping[str, object]) -> Iterator[FieldProblem]:
+def _values(
+    metadata: Mapping[str, object],
+    words: Mapping[str, tuple[str, ...]],
+    numbers: Mapping[str, tuple[int, int]] = {},
+) -> Iterator[FieldProblem]:
     for where in ("labels", "annotations"):
         given = metadata.get(where)
         for key, value in given.items() if isinstance(given, dict) else ():
             if not isinstance(value, str):
                 continue
             path = child("metadata", where, str(key))
-            if key in _WORDS and value not in _WORDS[key]:
-                yield not_supported(path, value, _WORDS[key])
-            low, high = _NUMBERS.get(key, (0, 0))
+            if key in words and value not in words[key]:
+                yield not_supported(path, value, words[key])
+            low, high = numbers.get(key, (0, 0))
             if high and not (value.isascii() and value.isdigit() and low <= int(value[:9]) <= high):
                 yield invalid(path, value, f"must be a whole number from {low} to {high}")
 
@@ -126,6 +130,10 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     f"{_KSERVE}s3-usevirtualbucket": _YES_OR_NO,
     f"{_KSERVE}s3-verifyssl": _YES_OR_NO,
 }
+_WORDS_OF_RUNTIMES: Mapping[str, tuple[str, ...]] = {
+    names.IMAGE_VARIANTS_ANNOTATION: ("false", "true"),
+    storage.FETCHES_ANNOTATION: ("false", "true"),
+}
 _NUMBERS: Mapping[str, tuple[int, int]] = {
     f"{_KSERVE}targetUtilizationPercentage": (1, 100),
     names.PROGRESS_DEADLINE_ANNOTATION: (1, 604_800),  # as the controller reads it: a week
@@ -133,8 +141,9 @@ _NUMBERS: Mapping[str, tuple[int, int]] = {
 
 
 def of_runtime(metadata: Mapping[str, object]) -> tuple[list[FieldProblem], list[str]]:
-    """Keys on a runtime."""
-    return judge(metadata, _OF_RUNTIMES)
+    """Keys on a runtime, and values of those that only one word turns on."""
+    problems, warned = judge(metadata, _OF_RUNTIMES)
+    return [*problems, *_values(metadata, _WORDS_OF_RUNTIMES)], warned
 
 
 def _keys(metadata: Mapping[str, object]) -> Iterator[tuple[str, str]]:

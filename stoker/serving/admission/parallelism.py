@@ -13,9 +13,15 @@ from stoker.serving.api.reading import Object
 from stoker.serving.problems import MOST_HINTS, FieldProblem, child, invalid
 from stoker.serving.rendering.arguments import Flag, parse_flags, value_of
 from stoker.serving.rendering.merge import is_extended
+from stoker.serving.settings import ImageVariants
 
 # vLLM's names. A pod holds all ranks: they are multiplied, data parallel ones that run in it included.
-_SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+_SIZES = (
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "prefill_context_parallel_size",
+    "data_parallel_size",
+)
 _OF_THE_POD = "data_parallel_size_local"
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
@@ -27,11 +33,27 @@ def devices_of(container: Object) -> dict[str, int]:
     return {name: _count(value) for name, value in wanted.items() if is_extended(name) and _count(value)}
 
 
-def check(isvc: InferenceService, serving: Object, schema: Object) -> Iterator[FieldProblem]:
-    """The engine's ranks against the devices of the serving container, the runtime's flags included."""
+def _accelerators(container: Object, variants: ImageVariants) -> dict[str, int]:
+    """Those of a container's devices that compute. Others are beside them: adapters of the network, or
+    shares of a device (nvidia.com/gpumem is HAMi's count of its mebibytes).
+    """
+    return {name: n for name, n in devices_of(container).items() if variants.accelerator(name) is not None}
+
+
+def check(
+    isvc: InferenceService,
+    serving: Object,
+    schema: Object,
+    variants: ImageVariants = ImageVariants(),  # noqa: B008  # frozen
+) -> Iterator[FieldProblem]:
+    """The engine's ranks against the devices of the serving container, the runtime's flags included.
+
+    `variants`: the settings' list of accelerators.
+    """
     model = isvc.predictor.model
     ranks, flags = _ranks(serving, schema)
-    count = sum(devices_of(serving).values())
+    devices = _accelerators(serving, variants)
+    count = sum(devices.values())
     if model is None or not flags or not count or ranks in (None, count):
         return
     own = parse_flags(model.container.get("args") or [])
@@ -42,21 +64,25 @@ def check(isvc: InferenceService, serving: Object, schema: Object) -> Iterator[F
         path = child(model.path, "args", places[written[0]])
         value: object = " ".join(own_flag(own, places[written[0]]).words())
     else:
-        path, value = child(model.path, "resources", "limits"), devices_of(serving)
+        path, value = child(model.path, "resources", "limits"), devices
     yield invalid(
         path, value, f"{sizes} needs {ranks} devices, and the container has {count}: make them equal"
     )
 
 
 def warn(
-    isvc: InferenceService, spec: Object, schema: Object, largest: Mapping[str, int] | None
+    isvc: InferenceService,
+    spec: Object,
+    schema: Object,
+    largest: Mapping[str, int] | None,
+    variants: ImageVariants = ImageVariants(),  # noqa: B008  # frozen
 ) -> Iterator[str]:
     """Devices that stay idle or are missing, and pods that no node has the devices for."""
     model = isvc.predictor.model
     path = model.path if model else "spec.predictor.containers[0]"
     serving = spec["containers"][0]
     if model is not None:
-        yield from _idle(serving, schema, path)
+        yield from _idle(serving, schema, path, variants)
     asked: dict[str, int] = {}
     for container in spec["containers"]:
         for name, count in devices_of(container).items():
@@ -71,9 +97,9 @@ def warn(
             yield f"{where}: the pod asks for {count}, and {most}: it waits{hint}"
 
 
-def _idle(serving: Object, schema: Object, path: str) -> Iterator[str]:
+def _idle(serving: Object, schema: Object, path: str, variants: ImageVariants) -> Iterator[str]:
     ranks, flags = _ranks(serving, schema)
-    count = sum(devices_of(serving).values())
+    count = sum(_accelerators(serving, variants).values())
     vllm = "tensor_parallel_size" in (schema.get("properties") or {})
     backend = value_of(serving.get("args") or [], "backend") or "auto"
     if not vllm or backend not in ("auto", "vllm"):
@@ -81,7 +107,7 @@ def _idle(serving: Object, schema: Object, path: str) -> Iterator[str]:
     if not flags and count > 1:
         said = f"the container has {count} devices, and one is used: add --tensor_parallel_size={count}"
         yield f"{child(path, 'args')}: {said}"
-    elif ranks is not None and ranks > 1 and not count:
+    elif ranks is not None and ranks > 1 and not count and not devices_of(serving):
         yield f"{child(path, 'resources', 'limits')}: the flags ask for {ranks} devices, and there is none"
 
 

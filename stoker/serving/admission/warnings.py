@@ -31,10 +31,12 @@ def of_pod(
     if runtime.annotations.get(names.IMAGE_VARIANTS_ANNOTATION) != "true":
         return
     limits = (spec["containers"][0].get("resources") or {}).get("limits") or {}
-    for name in limits:
-        if is_extended(name) and settings.image_variants.accelerator(name) is None:
-            path = child(model.path, "resources", "limits", name)
-            yield f"{path}: image_variants in the settings has no image for {name}; the one without is used"
+    devices = [name for name in limits if is_extended(name)]
+    if any(settings.image_variants.accelerator(name) for name in devices):
+        return  # it chooses the image; the others are beside it: adapters of the network, shares of a device
+    for name in devices:
+        path = child(model.path, "resources", "limits", name)
+        yield f"{path}: image_variants in the settings has no image for {name}; the one without is used"
 
 
 def of_secrets(spec: Mapping[str, Any], path: str) -> Iterator[str]:

@@ -49,6 +49,12 @@ def read(text: str, path: str, *, file_uris: bool) -> tuple[StorageUri | None, l
     return (None if problems else _parts(text)), problems
 
 
+def is_model_id(text: str) -> bool:
+    """Whether the hub could have a model of this name: OWNER/MODEL, or MODEL where it is one of the first."""
+    owned = text if "/" in text else f"owner/{text}"
+    return _REPOSITORY.fullmatch(owned) is not None and ".." not in text and "--" not in text
+
+
 def _parts(text: str) -> StorageUri:
     scheme, _, rest = text.partition("://")
     if scheme == "hf":
@@ -93,7 +99,7 @@ def _problems(text: str, path: str, *, file_uris: bool) -> Iterator[FieldProblem
 
 def _hub(text: str, rest: str, path: str) -> Iterator[FieldProblem]:
     repository, revision = _revision(rest)
-    if not _REPOSITORY.fullmatch(repository) or ".." in repository or "--" in repository:
+    if "/" not in repository or not is_model_id(repository):
         detail = "must be hf://OWNER/MODEL or hf://OWNER/MODEL:REVISION"
         if repository.count("/") > 1:
             detail += ": exactly an owner and a model, no folder in it"

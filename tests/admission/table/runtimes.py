@@ -211,6 +211,14 @@ ROWS: list[Row] = [
         runtime(annotations=_SCHEMA),
     ),
     (
+        "runtime annotation of another word",
+        "webhook",
+        "metadata.annotations[stoker.dev/fetches]",
+        'did you mean "true"',
+        runtime(annotations={"stoker.dev/fetches": "True"}),
+        runtime(annotations={"stoker.dev/fetches": "true", "stoker.dev/image-variants": "false"}),
+    ),
+    (
         "runtime quantity that is none",
         "schema",
         f"{_C}.resources.limits.cpu",

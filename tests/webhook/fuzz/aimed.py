@@ -36,7 +36,11 @@ AIMED_RUNTIME: dict[tuple[str, ...], list[Any]] = {
     ("spec", "multiModel"): [True, "yes"],
     ("spec", "disabled"): [True],
     ("spec", "replica"): [1],
-    ("metadata", "annotations"): [{"stoker.dev/args-schema": "none"}, {"stoker.dev/args-schem": "x"}],
+    ("metadata", "annotations"): [
+        {"stoker.dev/args-schema": "none"},
+        {"stoker.dev/args-schem": "x"},
+        {"stoker.dev/fetches": "yes", "stoker.dev/image-variants": "True"},
+    ],
 }
 
 AIMED: dict[tuple[str, ...], list[Any]] = {
@@ -223,6 +227,14 @@ MODELS: list[dict[str, Any]] = [
     {"args": [_ID, "--served-model-name"]},
     {"args": [_ID, "--allowed-origins"]},
     {"args": [_ID, "--max-model-len=16q"]},
+    {"args": [_ID, "--workers=4", "--enable-grpc"]},
+    {"args": [_ID, "--model-name=", "--kv-transfer-config=[1]", "--limit-mm-per-prompt=image"]},
+    {"args": [_ID, '--kv-transfer-config={"a": 4g, "b": "' + '\\"' * 50]},
+    {"args": [_ID, "--hf-overrides=" + '{"a":' * 2000 + "}"]},
+    {"args": [_ID, "--enable-auto-tool-choice", "--num-gpu-blocks-override=None"]},
+    {"args": ["--model_id=../../etc", "--storage_uri=pvc://a/b", "--model_revision=x"]},
+    {"args": ["--model_id=hf://a/b", "--storage_uri=ftp://a"]},
+    {"args": [_ID, "-tp=2"], "resources": {"limits": {"nvidia.com/gpu": 2, "rdma/hca": 1}}},
     {"args": [_ID, "--tensor-parallel-size=2"], "resources": {"limits": {"nvidia.com/gpu": 1}}},
     {"args": [_ID], "resources": {"limits": {"nvidia.com/gpu": 1}}, "env": [{"name": "X", "value": "y"}]},
     {"resources": {"requests": {"nvidia.com/gpu": 1}}},

@@ -8,12 +8,9 @@ from typing import Any
 
 from runtime.engines.vllm.flags.parser import bounds, parser, reader
 
-_TYPES: dict[Any, str | list[str]] = {
-    str: "string",
-    int: "integer",
-    float: "number",
-    json.loads: ["object", "string"],
-}
+_TYPES: dict[Any, str] = {str: "string", int: "integer", float: "number"}
+# What vLLM reads as a size: "k" are thousands, with decimals too; "K" are 1024s.
+_SIZE = r"^\s*(\+?[0-9]+(_[0-9]+)*|[0-9]+(\.[0-9]+)?[kmgt]|[0-9]+[KMGT])\s*$"
 _WORDS = {"Ge": "minimum", "Gt": "exclusiveMinimum", "Le": "maximum", "Lt": "exclusiveMaximum"}
 
 
@@ -39,20 +36,36 @@ def _schema(action: argparse.Action) -> dict[str, Any]:
     elif action.nargs in ("+", "*"):
         made = {"type": "array", "items": {"type": "string"}}
     elif choices := [each for each in action.choices or () if each is not None]:
-        made = {"enum": choices}
+        made = {"enum": [*choices, None] if None in (action.choices or ()) and _optional(action) else choices}
     else:
-        made = {"type": _value_type(action), **_bounded(action)}
+        made = {**_value(action), **_bounded(action)}
     return made | _described(action)
 
 
-def _value_type(action: argparse.Action) -> str | list[str]:
+def _value(action: argparse.Action) -> dict[str, Any]:
+    """What one value may be. Null, here as among choices: "None" and the empty text leave it unset."""
     read = reader(action)
-    if read in _TYPES:
-        return _TYPES[read]
+    made = _written(read)
+    types = made["type"] if isinstance(made["type"], list) else [made["type"]]
+    return made | {"type": [*types, "null"]} if _optional(action) else made
+
+
+def _optional(action: argparse.Action) -> bool:
+    return getattr(action.type, "__name__", "") == "_optional_type"
+
+
+def _written(read: Any) -> dict[str, Any]:
     name = getattr(read, "__name__", "")
+    if read is json.loads:
+        return {"type": ["object", "string"], "contentMediaType": "application/json"}
+    if name == "parse_dataclass":
+        return {"type": "object"}
+    if name == "union_dict_and_str":  # what begins with { and ends with } is JSON, all else a text
+        return {"type": ["object", "string"]}
     if name.startswith("human_readable"):
-        return ["integer", "string"]
-    return ["object", "string"] if name in ("parse_dataclass", "union_dict_and_str") else "string"
+        pattern = {"pattern": _SIZE} if name == "human_readable_int" else {}
+        return {"type": ["integer", "string"], **pattern}
+    return {"type": _TYPES.get(read, "string")}
 
 
 def _bounded(action: argparse.Action) -> dict[str, Any]:
