@@ -163,6 +163,35 @@ def test_data_parallel_ranks_of_this_pod_count() -> None:
     assert not judge(gpus(2, "-tp=2", "-dp=2")).allowed
 
 
+def test_prefill_context_ranks_are_ranks_of_their_own() -> None:
+    assert judge(gpus(4, "-tp=2", "--prefill-context-parallel-size=2")) == Verdict()
+    assert not judge(gpus(2, "-tp=2", "--prefill-context-parallel-size=2")).allowed
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [{"vpc.amazonaws.com/efa": 4}, {"rdma/hca": 1}, {"nvidia.com/gpumem": 3000, "nvidia.com/gpucores": 50}],
+)
+def test_what_is_beside_a_device_is_not_counted(beside: Object) -> None:
+    limits = {"nvidia.com/gpu": 1, **beside}
+    assert judge(model(resources={"limits": limits})) == Verdict()
+    limits["nvidia.com/gpu"] = 8
+    words = [MODEL_ID, "-tp", "8"]
+    assert judge(model(args=words, resources={"limits": limits})) == Verdict()
+    verdict = judge(model(args=[*words[:-1], "4"], resources={"limits": limits}))
+    assert "the container has 8" in str(verdict.problems)
+
+
+def test_ranks_on_devices_that_the_settings_do_not_list_are_left_to_the_engine() -> None:
+    verdict = judge(model(args=[MODEL_ID, "-tp=2"], resources={"limits": {"example.com/npu": 2}}))
+    assert [each.partition("; ")[2] for each in verdict.warnings] == ["the one without is used"]
+
+
+def test_a_flag_may_have_a_longer_name_too() -> None:
+    for word in ("--max_length=6", "--max-length", "--device-memory-utilization=0.9"):
+        assert judge(args(word, *(["6"] if "=" not in word else []))) == Verdict()
+
+
 # --- trust
 
 
