@@ -11,13 +11,17 @@ from stoker.serving.rendering.merge import is_extended
 from stoker.serving.settings import Settings
 
 _KNOWN = {row.resource for row in Settings().image_variants.accelerators if "*" not in row.resource}
+_OF_QUOTAS = "requests."
 
 
 def meant(name: str) -> str | None:
     """The known device of which a name differs by its case, `_` or a plural only: nobody calls two things so.
 
-    Of other names that are near nothing can be said: nvidia.com/gpumem is a device of HAMi's.
+    Of other names that are near nothing can be said: nvidia.com/gpumem is a device of HAMi's. Names as they
+    stand in a quota are those of no device: Kubernetes refuses them.
     """
+    if name.startswith(_OF_QUOTAS):
+        return name.removeprefix(_OF_QUOTAS)
     return None if name in _KNOWN else _PLAIN.get(_plain(name))
 
 

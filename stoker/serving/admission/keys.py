@@ -88,6 +88,13 @@ def of_inference_service(metadata: Mapping[str, object]) -> tuple[list[FieldProb
     return [*problems, *_values(metadata, _WORDS, _NUMBERS), *_objectives(metadata)], warned
 
 
+def of_pods(annotations: object, path: str) -> Iterator[FieldProblem]:
+    """Stoker's own keys among annotations for pods at `path`, where nothing reads them."""
+    for key in annotations if isinstance(annotations, dict) else ():
+        if isinstance(key, str) and key.startswith(_OURS):
+            yield forbidden(child(path, key), "nothing reads it there: write it under metadata.annotations")
+
+
 def _objectives(metadata: Mapping[str, object]) -> tuple[FieldProblem, ...]:
     given = metadata.get("annotations")
     annotations = given if isinstance(given, dict) else {}

@@ -245,6 +245,14 @@ ROWS: list[Row] = [
         model(livenessProbe={"exec": {"command": ["true"] * 1000}}),
     ),
     (
+        "device by its name in a quota",
+        "webhook",
+        f"{_M}.resources.limits[requests.nvidia.com/gpu]",
+        'did you mean "nvidia.com/gpu"',
+        model(resources={"limits": {"requests.nvidia.com/gpu": 1}}),
+        model(resources={"limits": {"nvidia.com/gpu": 1}}),
+    ),
+    (
         "memory in thousandths of a byte",
         "webhook",
         f"{_M}.resources.limits.memory",
