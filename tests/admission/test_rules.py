@@ -192,6 +192,14 @@ def test_a_flag_may_have_a_longer_name_too() -> None:
         assert judge(args(word, *(["6"] if "=" not in word else []))) == Verdict()
 
 
+def test_values_are_taken_as_vllm_takes_them() -> None:
+    sizes = '{"kv_connector_extra_config": {"cpu_bytes_to_use": 80m, "note": "80m"}}'
+    for word in (f"--kv-transfer-config={sizes}", "--num-gpu-blocks-override=None", "--quantization="):
+        assert judge(args(word)) == Verdict()
+    assert not judge(args("--tensor-parallel-size=None")).allowed
+    assert not judge(args(f"--speculative-config={sizes}")).allowed
+
+
 # --- trust
 
 
