@@ -78,8 +78,9 @@ class TokenLogprob:
 class Delta:
     """What one step added to an answer. `text` may lag behind `token_ids` (a character in the making).
 
-    `text` may run past a stop string; the OpenAI layer cuts it there. Never changed once made; not frozen, as
-    one is made for every token and that would double what it costs.
+    `text` may run past a stop string; the OpenAI layer cuts it there. The token that ended the answer (end
+    of text, or one of `stop_token_ids`) is among `token_ids`, and its text is not in `text`. Never changed
+    once made; not frozen, as one is made for every token and that would double what it costs.
     """
 
     text: str
@@ -151,6 +152,10 @@ class EngineRefused(Exception):
 
 class EngineBusy(Exception):
     """The engine's own queue is full."""
+
+
+class NotFinite(Exception):
+    """What the model computed for this request is infinite or no number, as half precision has it."""
 
 
 class EngineDead(Exception):

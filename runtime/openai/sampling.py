@@ -8,6 +8,7 @@ from runtime.openai.fields import Fields, encodable
 from runtime.openai.limits import Limits, are_token_ids
 
 _INT64 = 2**63
+_LEAST_PENALTY = 0.01  # logits are divided by it: much less, and they overflow
 
 
 def read_sampling(fields: Fields, limits: Limits) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def read_sampling(fields: Fields, limits: Limits) -> dict[str, Any]:
         "presence_penalty": fields.number("presence_penalty", -2, 2, default.get("presence_penalty", 0.0)),
         "frequency_penalty": fields.number("frequency_penalty", -2, 2, default.get("frequency_penalty", 0.0)),
         "repetition_penalty": fields.number(
-            "repetition_penalty", 0, 10, default.get("repetition_penalty", 1.0), above=True
+            "repetition_penalty", _LEAST_PENALTY, 10, default.get("repetition_penalty", 1.0)
         ),
         "seed": fields.integer("seed", -_INT64, _INT64 - 1, limits.default_seed),
         "min_tokens": fields.integer("min_tokens", 0, limits.max_model_len, 0),

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.engines.base import Sampling
+from runtime.engines.base import NotFinite, Sampling
 from runtime.engines.transformers.drawing import draw as draw_rows
 from runtime.engines.transformers.drawing import weights
 from runtime.engines.transformers.sampling import Choice, Sampler, choose
@@ -25,13 +25,18 @@ def sampler(
 
 
 def one(chooser: Sampler, logits: torch.Tensor) -> Choice:
-    return choose([chooser], logits.clone().unsqueeze(0))[0]
+    return taken(choose([chooser], logits.clone().unsqueeze(0))[0])
+
+
+def taken(choice: Choice | Exception) -> Choice:
+    assert not isinstance(choice, Exception)
+    return choice
 
 
 def draw(sampling: Sampling, logits: list[float], times: int = 400) -> Counter[int]:
     """The tokens of so many answers with seeds of their own, in one batch."""
     samplers = [sampler(replace(sampling, seed=n)) for n in range(times)]
-    return Counter(token for token, _ in choose(samplers, torch.tensor(logits).repeat(times, 1)))
+    return Counter(taken(each)[0] for each in choose(samplers, torch.tensor(logits).repeat(times, 1)))
 
 
 SAMPLINGS = st.builds(
@@ -77,6 +82,22 @@ def test_the_ends_of_the_random_numbers_are_tokens_that_can_be_drawn() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, 1.0, -torch.inf]])
     assert draw_rows(logits, [Sampling(max_tokens=1)], [0.0]) == [1]
     assert draw_rows(logits, [Sampling(max_tokens=1)], [1 - 2**-53]) == [2]
+
+
+@pytest.mark.parametrize("broken", [[torch.nan] * 3, [0.0, torch.inf, 0.0], [-torch.inf] * 3])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_numbers_that_are_not_finite_end_their_own_answer_alone(
+    broken: list[float], temperature: float
+) -> None:
+    samplers = [sampler(Sampling(max_tokens=1, temperature=temperature)) for _ in range(3)]
+    first, second, third = choose(samplers, torch.tensor([[-90.0, 90.0, 0.0], broken, [90.0, -90.0, 0.0]]))
+    assert (first, third) == ((1, None), (0, None))
+    assert isinstance(second, NotFinite)
+
+
+def test_a_row_without_numbers_draws_no_token_that_is_none() -> None:
+    (token,) = draw_rows(torch.full((1, 4), torch.nan), [Sampling(max_tokens=1)], [0.5])
+    assert 0 <= token < 4
 
 
 def test_penalties_and_biases() -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import openai
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.engines.base import ModelFiles
+from runtime.engines.base import ModelFiles, NotFinite, Sampling
 from runtime.engines.transformers import budget
 from runtime.engines.transformers.budget import PromptBudget, parts
 from runtime.engines.transformers.engine import TransformersEngine
@@ -126,6 +129,55 @@ async def test_the_trouble_of_a_prompt_is_its_own(running: tuple[Server, Watched
     assert server.engine.problem() is None
     await answering.aclose()
     await failing.aclose()
+
+
+@pytest.mark.parametrize("prompt", [[6, 7, 8], [6]])
+async def test_numbers_that_are_not_finite_are_their_own_answers_trouble(
+    running: tuple[Server, Watched], prompt: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, watched = running
+    answering, first = started(server, [5])
+    watched.let.release()
+    await first
+    step = watched.step
+
+    def last_row_overflows(work: Any) -> torch.Tensor:
+        logits = step(work)
+        if len(work) > 1:
+            logits[-1] = torch.nan
+        return logits
+
+    monkeypatch.setattr(watched, "step", last_row_overflows)
+    watched.free = True
+    watched.let.release(2)
+    failing, task = started(server, prompt, Sampling(max_tokens=9, temperature=1.0))
+    with pytest.raises(NotFinite):
+        await task
+    for _ in range(3):
+        await anext(answering)
+    assert server.engine.problem() is None
+    await answering.aclose()
+    await failing.aclose()
+
+
+async def test_what_no_number_can_bear_is_refused_and_the_next_is_answered(
+    running: tuple[Server, Watched],
+) -> None:
+    server, watched = running
+    watched.free = True
+    watched.let.release(100)
+
+    async def ask(penalty: float) -> Any:
+        return await server.openai.completions.create(
+            model="m", prompt="x", max_tokens=5, temperature=1, extra_body={"repetition_penalty": penalty}
+        )
+
+    for refused in (1e-38, 0.009):
+        with pytest.raises(openai.BadRequestError, match="repetition_penalty"):
+            await ask(refused)
+    for taken in (0.01, 1.0, 10):
+        assert (await ask(taken)).choices[0].finish_reason in ("stop", "length")
+    assert server.engine.problem() is None
 
 
 # --- budgets ---

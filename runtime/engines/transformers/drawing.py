@@ -21,8 +21,10 @@ def draw(logits: torch.Tensor, samplings: Sequence[Sampling], uniforms: Sequence
     wanted = torch.tensor(uniforms, dtype=sums.dtype, device=sums.device).unsqueeze(1) * totals
     # Rounding may reach the total, behind which there is no token.
     wanted = torch.minimum(wanted, torch.nextafter(totals, torch.zeros_like(totals)))
-    tokens: list[int] = torch.searchsorted(sums, wanted, right=True).squeeze(1).tolist()
-    return tokens
+    tokens = torch.searchsorted(sums, wanted, right=True).squeeze(1)
+    # Behind the last token where a row has no numbers: an id that no model has would end it for everybody.
+    drawn: list[int] = tokens.clamp(max=logits.shape[1] - 1).tolist()
+    return drawn
 
 
 def weights(logits: torch.Tensor, samplings: Sequence[Sampling]) -> torch.Tensor:

@@ -7,6 +7,7 @@ has random numbers of its own, one for each token, so that what else is in the b
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from random import Random
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from runtime.engines.base import Sampling, TokenLogprob
+from runtime.engines.base import NotFinite, Sampling, TokenLogprob
 from runtime.engines.transformers.drawing import draw
 
 if TYPE_CHECKING:
@@ -75,23 +76,44 @@ class Sampler:
             self._mask.accept(token)
 
 
-def choose(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[Choice]:
+def choose(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[Choice | Exception]:
     """Each answer's next token from `logits` of shape [answers, vocabulary], which are changed, and its log
-    probability where it is asked for.
+    probability where it is asked for; or why this answer gets none, which changes nothing for the others.
     """
     with torch.inference_mode():
         logits = logits.float()
         asked = [n for n, sampler in enumerate(samplers) if sampler.sampling.logprobs is not None]
         raw = dict(zip(asked, torch.log_softmax(logits[asked], dim=-1), strict=True)) if asked else {}
-        for sampler, row in zip(samplers, logits, strict=True):
-            sampler.adjust(row)
+        failed = _adjusted(samplers, logits)
         tokens = _tokens(samplers, logits)
-        for sampler, token in zip(samplers, tokens, strict=True):
-            sampler.chose(token)
         return [
-            (token, _logprob(raw[n], token, samplers[n].sampling.logprobs or 0) if n in raw else None)
-            for n, token in enumerate(tokens)
+            failed.get(n) or _chosen(sampler, token, raw.get(n))
+            for n, (sampler, token) in enumerate(zip(samplers, tokens, strict=True))
         ]
+
+
+def _adjusted(samplers: Sequence[Sampler], logits: torch.Tensor) -> dict[int, Exception]:
+    """Changes each answer's row as it asks; the answers that have none to choose from now, and why."""
+    failed: dict[int, Exception] = {}
+    for n, (sampler, row) in enumerate(zip(samplers, logits, strict=True)):
+        try:
+            sampler.adjust(row)
+        except Exception as error:
+            failed[n] = error
+    # One number for each row tells: what is not a number is the largest, and so is infinity.
+    for n, finite in enumerate(torch.isfinite(logits.amax(dim=-1)).tolist()):
+        if not finite:
+            failed.setdefault(n, NotFinite("the model's numbers for the next token are not finite"))
+    return failed
+
+
+def _chosen(sampler: Sampler, token: int, raw: torch.Tensor | None) -> Choice | Exception:
+    """`raw`: the log probabilities of shape [vocabulary], where they are asked for."""
+    try:
+        sampler.chose(token)
+        return token, None if raw is None else _logprob(raw, token, sampler.sampling.logprobs or 0)
+    except Exception as error:
+        return error
 
 
 def _tokens(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[int]:
@@ -108,4 +130,7 @@ def _tokens(samplers: Sequence[Sampler], logits: torch.Tensor) -> list[int]:
 
 def _logprob(raw: torch.Tensor, token: int, count: int) -> TokenLogprob:
     values, tokens = torch.topk(raw, count) if count else (raw[:0], raw[:0])
-    return TokenLogprob(token, float(raw[token]), tuple(zip(tokens.tolist(), values.tolist(), strict=True)))
+    own = float(raw[token])
+    if math.isnan(own):
+        raise NotFinite("the model's log probabilities are no numbers")
+    return TokenLogprob(token, own, tuple(zip(tokens.tolist(), values.tolist(), strict=True)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 
-from runtime.engines.base import TokenLogprob
+from runtime.engines.base import NotFinite, TokenLogprob
 
 _STEP_BYTES = 128 << 20
 _WHOLE_BYTES = 1 << 30
@@ -25,12 +26,14 @@ def most_at_once(vocabulary: int) -> int:
 
 def scores(logits: torch.Tensor, following: Sequence[int], count: int) -> list[TokenLogprob]:
     """Of each following token and the `count` likeliest in its place. `logits`: after the tokens before them;
-    shape [tokens, vocabulary], perhaps with one more that nothing follows.
+    shape [tokens, vocabulary], perhaps with one more that nothing follows. Raises NotFinite.
     """
     if not following:
         return []
     logprobs = torch.log_softmax(logits[: len(following)].float(), dim=-1)
     own = logprobs.gather(1, torch.tensor(following, device=logits.device).unsqueeze(1)).squeeze(1).tolist()
+    if any(map(math.isnan, own)):
+        raise NotFinite("the log probabilities of the prompt are no numbers")
     values, tokens = (each.tolist() for each in torch.topk(logprobs, count))
     return [
         TokenLogprob(token, logprob, tuple(zip(*likely, strict=True)))

@@ -143,24 +143,39 @@ class Worker(threading.Thread):
                 raise
             # As long as the others get on without them, the trouble is that of these prompts alone.
             log.exception("prompts failed", prompts=len(prompts))
-            for answer in prompts:
-                answer.abandoned = True
-            deliver([(answer, error) for answer in prompts])
+            deliver([(answer, _failed(answer, error)) for answer in prompts])
             return
         self.steps += 1
         self._measure()
         taken = sum(len(tokens) for _, tokens in work[decoding:])
         self._budget.spent(taken, time.monotonic() - began, running=decoding > 0)
-        read = [answer for answer, tokens in work[decoding:] if self._took(answer, len(tokens))]
-        deliver([(answer, _ended(answer)) for answer in read])
-        ready = [n for n, (answer, _) in enumerate(work) if not answer.left and answer not in read]
+        over = self._read(work[decoding:])
+        deliver(list(over.items()))
+        ready = [n for n, (answer, _) in enumerate(work) if not answer.left and answer not in over]
         answers = [work[n][0] for n in ready]
         choices = choose(
             [answer.sampler for answer in answers], logits if len(ready) == len(work) else logits[ready]
         )
         deliver(
-            [(answer, self._grow(answer, *choice)) for answer, choice in zip(answers, choices, strict=True)]
+            [
+                (
+                    answer,
+                    _failed(answer, choice) if isinstance(choice, Exception) else self._grow(answer, *choice),
+                )
+                for answer, choice in zip(answers, choices, strict=True)
+            ]
         )
+
+    def _read(self, prompts: Work) -> dict[Answer, Token | Exception]:
+        """These parts of prompts are in; the answers that are over with that, and how."""
+        over: dict[Answer, Token | Exception] = {}
+        for answer, tokens in prompts:
+            try:
+                if self._took(answer, len(tokens)):
+                    over[answer] = _ended(answer)
+            except Exception as error:
+                over[answer] = _failed(answer, error)
+        return over
 
     def _took(self, answer: Answer, count: int) -> bool:
         """So many tokens of its prompt are in; whether that was all there is to do."""
@@ -209,6 +224,12 @@ class Worker(threading.Thread):
         if finish is not None:  # never back to False: its client may have left during the step
             answer.abandoned = True
         return Token(token, logprob, finish)
+
+
+def _failed(answer: Answer, error: Exception) -> Exception:
+    """An answer that can have no further token gives its row back; the others go on."""
+    answer.abandoned = True
+    return error
 
 
 def _ended(answer: Answer) -> Token:
