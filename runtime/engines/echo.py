@@ -140,7 +140,7 @@ class _Echo:
             finish = FinishReason.STOP
         elif count == sampling.max_tokens:
             finish = FinishReason.LENGTH
-        text = self._stream.push([token])
+        text = "" if finish is FinishReason.STOP else self._stream.push([token])
         return Delta(text + self._stream.flush() if finish else text, [token], finish)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
+from runtime.engines.base import NotFinite
 from runtime.failures import Failure, Reason
 
 _DECODERS = ("CausalLM", "LMHead", "Qwen", "Llama", "Mistral", "Gemma")
@@ -17,6 +20,12 @@ class Pooling(StrEnum):
     CLS = "cls_token"
     LAST = "lasttoken"
     MEAN = "mean_tokens"
+
+
+def require_finite(vector: Sequence[float]) -> None:
+    """Raises NotFinite: JSON has no such numbers, and nothing is near such a vector."""
+    if not all(map(math.isfinite, vector)):
+        raise NotFinite("the model's vector of this text is not finite")
 
 
 def pooling_of(path: Path) -> Pooling:

@@ -114,6 +114,29 @@ def min_tokens_and_bias(client: openai.OpenAI) -> None:
     assert never.usage.completion_tokens == 9  # type: ignore[union-attr]
 
 
+def what_ends_an_answer_is_not_its_text(client: openai.OpenAI) -> None:
+    """A stop token is counted and not shown, with stop strings beside it and log probabilities, too."""
+    tokens: Any = client.post("/tokenize", body={"model": MODEL, "prompt": " blue"}, cast_to=object)
+    (blue,) = tokens["tokens"]
+    options: dict[str, Any] = {**GREEDY, "prompt": PROMPT, "max_tokens": 9}
+    whole = client.completions.create(**options).choices[0]
+    ids: Any = client.post("/tokenize", body={"model": MODEL, "prompt": whole.text}, cast_to=object)
+    last = ids["tokens"][-1]
+    text = client.post("/detokenize", body={"model": MODEL, "tokens": [last]}, cast_to=object)["prompt"]  # type: ignore[index]
+    before = whole.text[: whole.text.index(text)]
+    for more in ({}, {"stop": "never"}, {"logprobs": 1}, {"stop": ["never"], "logprobs": 1}):
+        asked: dict[str, Any] = {**options, **more}
+        cut = client.completions.create(**asked, extra_body={"stop_token_ids": [last]})
+        assert (cut.choices[0].text, cut.choices[0].finish_reason) == (before, "stop")
+        stream = client.completions.create(**asked, extra_body={"stop_token_ids": [last]}, stream=True)
+        assert "".join(chunk.choices[0].text for chunk in stream) == before
+        at_once = client.completions.create(
+            **asked, logit_bias={str(blue): 100}, extra_body={"stop_token_ids": [blue]}
+        )
+        assert (at_once.choices[0].text, at_once.choices[0].finish_reason) == ("", "stop")
+        assert at_once.usage.completion_tokens == 1  # type: ignore[union-attr]
+
+
 def seeds(client: openai.OpenAI) -> None:
     def ask(seed: int) -> list[str]:
         answer = client.completions.create(
@@ -229,6 +252,7 @@ CASES: tuple[Callable[[openai.OpenAI], None], ...] = (
     prompts_are_scored,
     stops_within_tokens,
     min_tokens_and_bias,
+    what_ends_an_answer_is_not_its_text,
     seeds,
     log_probabilities,
     shape_of_a_completion_stream,

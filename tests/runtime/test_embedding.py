@@ -92,6 +92,26 @@ async def test_one_that_leaves_takes_its_work_back(tmp_path: Path) -> None:
         assert engine.load().waiting == 0
 
 
+async def test_what_the_model_cannot_take_or_answer_is_one_requests_trouble(tmp_path: Path) -> None:
+    folder = save_tiny_bert(tmp_path)
+    tokenizer = llama3_style_tokenizer()
+    tokenizer.add_tokens(["<added>"])  # to the tokenizer alone
+    tokenizer.save_pretrained(folder)
+    engine = EmbeddingEngine(ModelFiles(folder, folder))
+    async with serve(engine=engine) as server:
+        assert server.service.facts.on_cpu is not torch.cuda.is_available()
+        create: Any = server.openai.embeddings.create
+        with pytest.raises(openai.BadRequestError, match="added to the tokenizer and not to the model"):
+            await create(model="m", input=["fine", "an <added> one"])
+        assert (await create(model="m", input="fine")).data
+        with torch.no_grad():
+            engine._model.embeddings.word_embeddings.weight[tokenizer.convert_tokens_to_ids("!")] = torch.nan
+        with pytest.raises(openai.InternalServerError):
+            await create(model="m", input="!")
+        assert (await create(model="m", input="fine")).data
+        assert engine.problem() is None
+
+
 def test_an_unknown_pooling_is_refused(tmp_path: Path) -> None:
     folder = save_tiny_bert(tmp_path)
     (folder / "1_Pooling").mkdir()

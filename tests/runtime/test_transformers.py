@@ -6,6 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import openai
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ from runtime.failures import Failure, Reason
 from runtime.state import BackendName, Phase, Progress
 
 from .serving import Server, serve
-from .tiny import save_tiny_llama
+from .tiny import llama3_style_tokenizer, save_tiny_llama
 
 PROMPTS = ["Hello", "A much longer prompt than the others, to be padded against", "x", "abc def"]
 
@@ -215,3 +216,20 @@ async def test_batched_answers_in_bfloat16_are_within_rounding_of_the_likeliest(
             logits = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0].float()
         for place, token in enumerate(answer, start=len(prompt) - 1):
             assert logits[place].max() - logits[place, token] <= 0.1
+
+
+async def test_tokens_that_only_the_tokenizer_has_are_one_requests_trouble(tmp_path: Path) -> None:
+    folder = save_tiny_llama(tmp_path)
+    tokenizer = llama3_style_tokenizer()
+    tokenizer.add_tokens(["<added>"])
+    tokenizer.save_pretrained(folder)
+    async with serve(engine=TransformersEngine(ModelFiles(folder, folder))) as server:
+        ask = server.openai.completions.create
+        refused, answered = await asyncio.gather(
+            ask(model="m", prompt="an <added> one", max_tokens=2),
+            ask(model="m", prompt="a plain one", max_tokens=2),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, openai.BadRequestError)
+        assert "added to the tokenizer and not to the model" in str(refused)
+        assert not isinstance(answered, BaseException)

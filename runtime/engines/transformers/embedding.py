@@ -24,7 +24,8 @@ from runtime.engines.base import (
     Reporter,
     WritesNoText,
 )
-from runtime.engines.pooling import Pooling, pooling_of
+from runtime.engines.pooling import Pooling, pooling_of, require_finite
+from runtime.engines.vocabulary import require_known
 from runtime.failures import Failure, Reason, explain
 from runtime.state import Phase
 from runtime.text.tokenizer import HubTokenizer
@@ -62,6 +63,7 @@ class EmbeddingEngine(WritesNoText):
         self._trust_remote_code = trust_remote_code
         self._model: Any = None
         self._pooling = Pooling.MEAN
+        self._vocabulary = 0
         self._waiting: list[_Waiting] = []
         self._running = 0
         self._steps = 0
@@ -101,12 +103,17 @@ class EmbeddingEngine(WritesNoText):
         """One vector of length 1 for each prompt. Cancelling it takes what waits back."""
         if self._problem is not None:
             raise EngineDead(self._problem)
+        for prompt in prompts:
+            require_known(prompt, self._vocabulary)
         loop = asyncio.get_running_loop()
         mine = [_Waiting(prompt, loop.create_future()) for prompt in prompts]
         self._waiting += mine
         self._wake.set()
         try:
-            return list(await asyncio.gather(*(each.future for each in mine)))
+            vectors: list[Sequence[float]] = list(await asyncio.gather(*(each.future for each in mine)))
+            for vector in vectors:
+                require_finite(vector)
+            return vectors
         finally:
             for each in mine:
                 each.future.cancel()
@@ -198,6 +205,7 @@ class EmbeddingEngine(WritesNoText):
             raise explain(error, doing="loading the model with transformers") from error
         self._model = (model.to("cuda") if torch.cuda.is_available() else model).eval()
         self._pooling = pooling_of(self._files.path)
+        self._vocabulary = config.get_text_config().vocab_size
         length, asked = _length(config, self._files.path), self._max_model_len
         if asked is not None and asked > length:
             raise Failure(
@@ -206,8 +214,9 @@ class EmbeddingEngine(WritesNoText):
             )
         return ModelFacts(
             max_model_len=asked if asked is not None and asked > 0 else length,
-            tokenizer=HubTokenizer(tokenizer, vocab_size=config.get_text_config().vocab_size),
+            tokenizer=HubTokenizer(tokenizer, vocab_size=self._vocabulary),
             embeds=True,
+            on_cpu=self._model.device.type == "cpu",
         )
 
 

@@ -19,6 +19,7 @@ from runtime.engines.base import (
     Delta,
     EngineDead,
     EngineRefused,
+    FinishReason,
     Load,
     ModelFacts,
     ModelFiles,
@@ -27,6 +28,7 @@ from runtime.engines.base import (
     Sampling,
 )
 from runtime.engines.transformers.loading import Loaded, load
+from runtime.engines.vocabulary import require_known
 from runtime.state import Phase
 
 if TYPE_CHECKING:
@@ -131,6 +133,7 @@ class TransformersEngine(Pulled):
         """One answer. Closing the generator frees its row before the next step."""
         if self._worker is None or self._loaded is None:
             raise EngineDead("the model is not loaded")
+        require_known(prompt, self._loaded.tokenizer.vocab_size)
         answer = await self._answer(prompt, sampling)
         text = self._loaded.tokenizer.stream()
         self._answers[request_id] = answer
@@ -142,7 +145,8 @@ class TransformersEngine(Pulled):
                     raise item
                 # Tokens become text here, while the model's thread is in its next step.
                 ids = [] if item.id is None else [item.id]
-                new = text.push(ids) if ids else ""
+                ends = item.finish_reason is FinishReason.STOP  # by this token, which is none of the text
+                new = text.push(ids) if ids and not ends else ""
                 if item.finish_reason is not None:
                     new += text.flush()
                 logprobs = (item.logprob,) if item.logprob else ()

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 from runtime.engines.base import EngineDead, EngineRefused, ModelFacts, WritesNoText
+from runtime.engines.pooling import require_finite
 from runtime.engines.vllm.process import VllmProcess, vllm_errors
+from runtime.engines.vocabulary import require_known
 from runtime.failures import Failure, Reason
 
 
@@ -26,6 +28,8 @@ class VllmEmbeddingEngine(WritesNoText, VllmProcess):
 
     async def embed(self, request_id: str, prompts: Sequence[Sequence[int]]) -> list[Sequence[float]]:
         """One vector of length 1 for each prompt. Cancelling it aborts those that are not done."""
+        for prompt in prompts:
+            require_known(prompt, self._config.model_config.get_vocab_size())
         tasks = [
             asyncio.create_task(self._one(f"{request_id}-{number}", prompt))
             for number, prompt in enumerate(prompts)
@@ -48,5 +52,6 @@ class VllmEmbeddingEngine(WritesNoText, VllmProcess):
                     if output.error is not None:
                         raise EngineRefused(str(output.error))
                     vector: list[float] = normalize(output.outputs.data.float(), dim=-1).tolist()
+                    require_finite(vector)
                     return vector
         raise EngineDead("vLLM ended the request without a vector")

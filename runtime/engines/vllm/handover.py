@@ -9,10 +9,13 @@ always, the two objects are not made.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from runtime.engines.base import Delta, EngineDead, FinishReason, Sampling, Sink, TokenLogprob
+
+Decode = Callable[[Sequence[int]], str]
+"""The text of tokens, special ones left out."""
 
 _FINISH = {each.value: each for each in FinishReason}
 
@@ -20,15 +23,17 @@ _FINISH = {each.value: each for each in FinishReason}
 class Handover:
     """One request. `done` ends with the answer, or with why there is none."""
 
-    def __init__(self, sampling: Sampling, sink: Sink) -> None:
+    def __init__(self, sampling: Sampling, sink: Sink, decode: Decode) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.finished = False
         """Whether vLLM is done with the request: it ended by itself, or the engine died."""
         self._logprobs = sampling.logprobs
         self._generates = sampling.max_tokens > 0
+        self._stops = bool(sampling.stop)
         self._detokenizer: Any = None
         self._stats: Any = None
         self._sink = sink
+        self._decode = decode
 
     def take_over(self, queue: Any, states: dict[str, Any]) -> None:
         """From now on outputs come here. `states`: of the requests that vLLM works on, by its own ids."""
@@ -49,7 +54,13 @@ class Handover:
         return (self._stats and self._stats.scheduled_ts) or None
 
     def take(
-        self, new_token_ids: list[int], pooling_output: Any, finish_reason: Any, *_: Any, **__: Any
+        self,
+        new_token_ids: list[int],
+        pooling_output: Any,
+        finish_reason: Any,
+        stop_reason: int | str | None = None,
+        *_: Any,
+        **__: Any,
     ) -> None:
         """In place of vLLM's `RequestState.make_request_output`, with its arguments. Returns nothing, so that
         nothing is put.
@@ -60,6 +71,8 @@ class Handover:
                 self.finished = True
                 finish = _finish(str(finish_reason))
             text = self._detokenizer.get_next_output_text(finish is not None, True)
+            if finish is FinishReason.STOP and self._stops and not isinstance(stop_reason, str):
+                text = self._without_end(text, new_token_ids)
             if self._sink(Delta(text, new_token_ids, finish)):
                 self._end(None)
         except Exception as error:
@@ -99,9 +112,21 @@ class Handover:
         finish = None if made.finish_reason is None else _finish(made.finish_reason)
         if not self._generates:  # vLLM generates one token at least
             return Delta("", (), FinishReason.LENGTH, prompt)
+        text = made.text
+        if finish is FinishReason.STOP and self._stops and not isinstance(made.stop_reason, str):
+            text = self._without_end(text, made.token_ids)
         return Delta(
-            made.text, made.token_ids, finish, prompt + self._probabilities(made.token_ids, made.logprobs)
+            text, made.token_ids, finish, prompt + self._probabilities(made.token_ids, made.logprobs)
         )
+
+    def _without_end(self, text: str, tokens: Sequence[int]) -> str:
+        """The last step's text without that of the token that ended the answer. vLLM leaves it out by itself
+        but where it is asked to leave the text of stop strings in.
+        """
+        if len(tokens) == 1:
+            return ""
+        end = len(self._decode(tokens)) - len(self._decode(tokens[:-1]))
+        return text[: len(text) - end]
 
     def _probabilities(self, tokens: Sequence[int], positions: Any) -> tuple[TokenLogprob, ...]:
         if self._logprobs is None or not positions:
