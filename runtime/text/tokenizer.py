@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from runtime.text.templates.renderer import ChatTemplate, PromptError
+from runtime.text.tool_marks import show_marks
 
 Message = Mapping[str, Any]
 """One chat message: `role`, `content` and perhaps `name`; with tools also `tool_calls` (their arguments as
@@ -71,6 +72,8 @@ class HubTokenizer:
     """A tokenizer object of the transformers library (which is not imported here)."""
 
     def __init__(self, tokenizer: Any, *, vocab_size: int, chat_template: str | None = None) -> None:
+        """`tokenizer` is changed where it would hide the marks of tool calls."""
+        show_marks(tokenizer)
         self._tokenizer = tokenizer
         self.vocab_size = vocab_size
         self._tokens: dict[int, tuple[str, int]] = {}
