@@ -10,7 +10,7 @@ import openai
 import pytest
 import torch
 
-from runtime.engines.base import EngineDead, ModelFiles, Sampling
+from runtime.engines.base import EngineDead, FinishReason, ModelFiles, Sampling
 from runtime.engines.transformers.engine import TransformersEngine
 from runtime.failures import Failure, Reason
 from runtime.state import BackendName, Phase, Progress
@@ -101,6 +101,19 @@ async def test_the_context_ends_an_answer(server: Server) -> None:
     assert answer.choices[0].finish_reason == "length"
     assert answer.usage is not None
     assert answer.usage.total_tokens == 256
+
+
+@pytest.mark.parametrize("stop", [(), ("never",)])
+async def test_a_stop_token_is_counted_and_not_shown(server: Server, stop: tuple[str, ...]) -> None:
+    made = await tokens(server, "Hello", Sampling(max_tokens=8, temperature=0.0, ignore_eos=True))
+    last = next(token for token in made if made.index(token) > 1)
+    sampling = Sampling(max_tokens=8, temperature=0.0, ignore_eos=True, stop=stop, stop_token_ids=(last,))
+    ids = server.service.facts.tokenizer.encode("Hello")
+    deltas = [delta async for delta in server.engine.generate("r", ids, sampling)]
+    kept = made[: made.index(last)]
+    assert [token for delta in deltas for token in delta.token_ids] == [*kept, last]
+    assert "".join(delta.text for delta in deltas) == server.service.facts.tokenizer.decode(kept)
+    assert deltas[-1].finish_reason is FinishReason.STOP
 
 
 async def test_logprobs(server: Server) -> None:

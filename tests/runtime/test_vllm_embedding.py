@@ -11,12 +11,16 @@ import pytest
 
 from .test_embedding import TEXTS, expected, save_tiny_bert
 from .test_vllm import kill, start, until_ready
+from .tiny import llama3_style_tokenizer
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 
 def test_vectors_are_those_of_the_library(tmp_path: Path) -> None:
     model = save_tiny_bert(tmp_path / "model")
+    tokenizer = llama3_style_tokenizer()
+    tokenizer.add_tokens(["<added>"])  # to the tokenizer alone
+    tokenizer.save_pretrained(model)
     process = start(tmp_path / "run", "--task=text_embedding", model=str(model))
     try:
         until_ready(process)
@@ -33,6 +37,8 @@ def test_vectors_are_those_of_the_library(tmp_path: Path) -> None:
         assert together.usage.prompt_tokens == sum(alone)
         with pytest.raises(openai.BadRequestError, match="maximum context length"):
             create(model="smollm2", input="x" * 128)
+        with pytest.raises(openai.BadRequestError, match="added to the tokenizer and not to the model"):
+            create(model="smollm2", input="an <added> one")
         with pytest.raises(openai.BadRequestError, match="embeddings endpoint"):
             process.openai.completions.create(model="smollm2", prompt="x")
         asyncio.run(_leave(process.url))

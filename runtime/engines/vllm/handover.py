@@ -9,10 +9,19 @@ always, the two objects are not made.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from runtime.engines.base import Delta, EngineDead, FinishReason, Sampling, Sink, TokenLogprob
+from runtime.engines.base import (
+    Delta,
+    EngineDead,
+    FinishReason,
+    NotFinite,
+    Sampling,
+    Sink,
+    TokenLogprob,
+)
 
 Decode = Callable[[Sequence[int]], str]
 """The text of tokens, special ones left out."""
@@ -149,4 +158,7 @@ def _logprob(token: int, position: Any, count: int) -> TokenLogprob:
         return TokenLogprob(token, None, ())
     ranked = sorted((entry.rank, other, entry.logprob) for other, entry in position.items())
     top = tuple((other, logprob) for rank, other, logprob in ranked if rank <= count)
-    return TokenLogprob(token, position[token].logprob, top)
+    own = position[token].logprob
+    if math.isnan(own):
+        raise NotFinite("the model's log probabilities are no numbers")
+    return TokenLogprob(token, own, top)
