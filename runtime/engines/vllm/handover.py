@@ -80,8 +80,8 @@ class Handover:
                 self.finished = True
                 finish = _finish(str(finish_reason))
             text = self._detokenizer.get_next_output_text(finish is not None, True)
-            if finish is FinishReason.STOP and self._stops and not isinstance(stop_reason, str):
-                text = self._without_end(text, new_token_ids)
+            if finish is not None:
+                text = self._last(text, new_token_ids, finish, stop_reason)
             if self._sink(Delta(text, new_token_ids, finish)):
                 self._end(None)
         except Exception as error:
@@ -122,16 +122,18 @@ class Handover:
         if not self._generates:  # vLLM generates one token at least
             return Delta("", (), FinishReason.LENGTH, prompt)
         text = made.text
-        if finish is FinishReason.STOP and self._stops and not isinstance(made.stop_reason, str):
-            text = self._without_end(text, made.token_ids)
+        if finish is not None:
+            text = self._last(text, made.token_ids, finish, made.stop_reason)
         return Delta(
             text, made.token_ids, finish, prompt + self._probabilities(made.token_ids, made.logprobs)
         )
 
-    def _without_end(self, text: str, tokens: Sequence[int]) -> str:
-        """The last step's text without that of the token that ended the answer. vLLM leaves it out by itself
-        but where it is asked to leave the text of stop strings in.
+    def _last(self, text: str, tokens: Sequence[int], finish: FinishReason, reason: int | str | None) -> str:
+        """The last step's text without that of the token that ended the answer, if one did (`reason` is not a
+        stop string). vLLM leaves it out by itself but where it is asked to leave stop strings in.
         """
+        if not self._stops or finish is not FinishReason.STOP or isinstance(reason, str):
+            return text
         if len(tokens) == 1:
             return ""
         end = len(self._decode(tokens)) - len(self._decode(tokens[:-1]))
