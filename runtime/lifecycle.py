@@ -28,6 +28,7 @@ from runtime.storage.retry import Retrying
 from runtime.watchdog import Watchdog, patience
 
 _WATCH_SECONDS = 1.0
+_WARM_SECONDS = 900.0  # a device's first step may compile its kernels, for minutes
 
 log = structlog.get_logger()
 
@@ -170,11 +171,16 @@ class Lifecycle:
         """One real inference through the path that requests take: a token, or an embedding."""
         await self._try_template()
         prompt = self._service.facts.tokenizer.encode("Hello")
-        if self._service.facts.embeds:
-            await cast(Embedder, engine).embed("warm-up", [prompt])
-            return
         sampling = Sampling(max_tokens=2, temperature=0.0)
-        await engine.push("warm-up", prompt, sampling, lambda delta: delta.finish_reason is not None)
+        try:
+            async with asyncio.timeout(_WARM_SECONDS):
+                if self._service.facts.embeds:
+                    await cast(Embedder, engine).embed("warm-up", [prompt])
+                else:
+                    await engine.push("warm-up", prompt, sampling, lambda delta: bool(delta.finish_reason))
+        except TimeoutError:
+            message = f"The engine gave no first answer within {_WARM_SECONDS:g} seconds."
+            raise Failure(Reason.ENGINE_FAILED, message) from None
 
     async def _try_template(self) -> None:
         """Starts what renders chats, and tells of a template that cannot render the plainest one."""

@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
+from runtime import lifecycle
 from runtime.engines.base import Load, ModelFacts
+from runtime.failures import Failure, Reason
 from runtime.text.bytes_tokenizer import BytesTokenizer
 from runtime.watchdog import Patience, Watchdog, patience
 
@@ -76,6 +78,20 @@ def test_the_device_and_the_flags_decide_how_long() -> None:
     assert patience(cpu, 5, 9) == Patience(5, 9)
     # Whoever waits longer before "not ready" does not want a restart before that.
     assert patience(gpu, 90, None) == Patience(90, 90)
+
+
+async def test_an_engine_that_never_gives_its_first_token_ends_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Stuck(ScriptedEngine):
+        async def push(self, *_: object) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(lifecycle, "_WARM_SECONDS", 0.05)
+    async with serve(engine=Stuck(), wait=False) as server:
+        with pytest.raises(Failure, match="no first answer within") as failed:
+            await server.run
+        assert failed.value.reason is Reason.ENGINE_FAILED
 
 
 async def test_a_stuck_engine_at_the_probes() -> None:
