@@ -187,6 +187,13 @@ def test_ranks_on_devices_that_the_settings_do_not_list_are_left_to_the_engine()
     assert [each.partition("; ")[2] for each in verdict.warnings] == ["the one without is used"]
 
 
+def test_devices_that_the_settings_list_are_counted() -> None:
+    rows = {"accelerators": [{"resource": "example.com/npu", "image_suffix": "-npu"}]}
+    config = Settings.from_mapping({"image_variants": rows})
+    obj = model(args=[MODEL_ID, "-tp=4"], resources={"limits": {"example.com/npu": 2}})
+    assert "the container has 2" in str(judge(obj, config=config).problems)
+
+
 def test_a_flag_may_have_a_longer_name_too() -> None:
     for word in ("--max_length=6", "--max-length", "--device-memory-utilization=0.9"):
         assert judge(args(word, *(["6"] if "=" not in word else []))) == Verdict()

@@ -44,7 +44,7 @@ def check(
     isvc: InferenceService,
     serving: Object,
     schema: Object,
-    variants: ImageVariants = ImageVariants(),  # noqa: B008  # frozen
+    variants: ImageVariants,
 ) -> Iterator[FieldProblem]:
     """The engine's ranks against the devices of the serving container, the runtime's flags included.
 
@@ -75,7 +75,7 @@ def warn(
     spec: Object,
     schema: Object,
     largest: Mapping[str, int] | None,
-    variants: ImageVariants = ImageVariants(),  # noqa: B008  # frozen
+    variants: ImageVariants,
 ) -> Iterator[str]:
     """Devices that stay idle or are missing, and pods that no node has the devices for."""
     model = isvc.predictor.model

@@ -160,6 +160,7 @@ def _as_written(obj: Object, isvc: InferenceService, around: _Around) -> Iterato
     yield [*naming.check_name(isvc, around.settings), *naming.check_labels(isvc)]
     yield list(scaling.check(isvc))
     yield list(pods.metadata(isvc.predictor.raw, "spec.predictor"))
+    yield list(keys.of_pods(isvc.predictor.raw.get("annotations"), "spec.predictor.annotations"))
     if security.restricted(around.namespace_labels, around.settings):
         yield list(security.of_predictor(isvc.predictor.raw))
 
@@ -185,11 +186,11 @@ def _as_rendered(
     ]
     if rendered is None:
         return [*problems, *told_once(pods.as_written(isvc), problems)]
-    spec = rendered[0]["spec"]
+    spec, variants = rendered[0]["spec"], around.settings.image_variants
     problems += told_once(pods.as_merged(isvc, runtime, spec), problems)
-    problems += told_once(parallelism.check(isvc, spec["containers"][0], schema), problems)
+    problems += told_once(parallelism.check(isvc, spec["containers"][0], schema, variants), problems)
     around.warned.extend(warnings.of_pod(isvc, runtime, spec, around.settings))
-    around.warned.extend(parallelism.warn(isvc, spec, schema, around.largest_devices))
+    around.warned.extend(parallelism.warn(isvc, spec, schema, around.largest_devices, variants))
     return problems
 
 

@@ -133,6 +133,14 @@ ROWS: list[Row] = [
         _pod({"annotations": {"a/b": "1"}}),
     ),
     (
+        "annotation of Stoker among those for pods",
+        "webhook",
+        f"{_P}.annotations[stoker.dev/progress-deadline]",
+        "write it under metadata.annotations",
+        _pod({"annotations": {"stoker.dev/progress-deadline": "90"}}),
+        isvc(annotations={"stoker.dev/progress-deadline": "90"}),
+    ),
+    (
         "autoscaler unknown",
         "webhook",
         "metadata.annotations[serving.kserve.io/autoscalerClass]",

@@ -164,7 +164,7 @@ AIMED: dict[tuple[str, ...], list[Any]] = {
         {"bad key": "x"},
         {"team": "no spaces please"},
     ],
-    (*_PREDICTOR, "annotations"): [{"a.b/c": "d"}, {"bad key": "x"}],
+    (*_PREDICTOR, "annotations"): [{"a.b/c": "d"}, {"bad key": "x"}, {"stoker.dev/revision": "x"}],
     (*_PREDICTOR, "volumes"): [
         [{"name": "data", "emptyDir": {}}],
         [{"name": "tmp", "hostPath": {"path": "/"}}],
