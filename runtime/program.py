@@ -25,7 +25,7 @@ from runtime.metrics import Metrics
 from runtime.server.app import make_app
 from runtime.server.connections import Runner
 from runtime.server.service import Service
-from runtime.state import State
+from runtime.state import Phase, State
 
 _STOP_SECONDS = 10.0
 _CUT_SHORT = 128 + 15
@@ -117,7 +117,7 @@ async def _until_end(lifecycle: Lifecycle, service: Service, signals: Signals) -
         await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()  # raises its Failure
-        if not service.ready:
+        if service.state.phase is not Phase.READY:  # an engine that stalls may still have answers under way
             log.info("stopped while loading")
             return 0
         draining = asyncio.create_task(drain(service, signals))

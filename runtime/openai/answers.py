@@ -134,8 +134,7 @@ class _Sequence:
         self, matcher: StopMatcher, text: str, tokens: int, finish: FinishReason | None
     ) -> tuple[str, FinishReason | None]:
         self._count += tokens
-        if self._count > self._min_tokens:
-            text = matcher.feed(text)
+        text = matcher.feed(text) if self._count > self._min_tokens else matcher.pass_over(text)
         if matcher.hit:
             return text, FinishReason.STOP
         return (text + matcher.flush() if finish else text), finish

@@ -36,7 +36,6 @@ class Chunks(ABC):
         self._blank = blank
         self._probabilities = probabilities
         self._include_usage = include_usage
-        self._offsets = [0] * choices
         start, end = encode(blank).decode().rsplit("[]", 1)
         self._start = f"data: {start}["
         # OpenAI sends `usage` in chunks only where it was asked for, and null until the last.
@@ -75,7 +74,20 @@ class Chunks(ABC):
 
 
 class CompletionChunks(Chunks):
-    """A streamed text completion."""
+    """A streamed text completion. `token_length`: how many characters a token adds."""
+
+    def __init__(
+        self,
+        blank: dict[str, Any],
+        probabilities: Callable[..., Any],
+        choices: int,
+        *,
+        include_usage: bool,
+        token_length: Callable[[int], int],
+    ) -> None:
+        super().__init__(blank, probabilities, choices, include_usage=include_usage)
+        self._offsets = [0] * choices
+        self._token_length = token_length
 
     _behind = ',"logprobs":null,"finish_reason":null}'
 
@@ -91,7 +103,8 @@ class CompletionChunks(Chunks):
         if piece.logprobs:
             offset = self._offsets[piece.index]
             logprobs = encode(self._probabilities(piece.logprobs, offset)).decode()
-            self._offsets[piece.index] += len(piece.text)
+            # Not the text's length: a part of it may be held back, where a stop string or a character begins.
+            self._offsets[piece.index] += sum(self._token_length(each.token_id) for each in piece.logprobs)
         finish = f'"{piece.finish_reason.value}"' if piece.finish_reason else "null"
         return utf8(self._chunk(piece.index, piece.text, logprobs, finish))
 

@@ -59,7 +59,10 @@ class CompletionShape:
     def stream(self, choices: int, *, include_usage: bool) -> CompletionChunks:
         """The writer of a stream."""
         blank = self.heading.document(self.chunk_kind, [])
-        return CompletionChunks(blank, self.probabilities, choices, include_usage=include_usage)
+        lengths = self._tokenizer.token_length
+        return CompletionChunks(
+            blank, self.probabilities, choices, include_usage=include_usage, token_length=lengths
+        )
 
     def probabilities(self, logprobs: Sequence[TokenLogprob], offset: int) -> dict[str, Any] | None:
         """OpenAI's object for tokens whose text begins at `offset`."""

@@ -110,7 +110,10 @@ class _Check:
                 self._problem(f"{path}.{min(beside)}".lstrip("."), f"cannot be enforced beside `{alone}`")
                 return
         kinds = schema.get("type")
-        given = set(kinds) if isinstance(kinds, list) and all(isinstance(k, str) for k in kinds) else {kinds}
+        listing = kinds if isinstance(kinds, list) and kinds else [kinds]
+        if "type" in words and not all(isinstance(each, str) for each in listing):
+            return  # `type` itself is told of
+        given = set(listing)
         for needed, these in (
             ({"object"}, _OBJECT_WORDS),
             ({"array"}, _ARRAY_WORDS),
@@ -122,10 +125,11 @@ class _Check:
                 self._problem(f"{path}.{word}".lstrip("."), f"needs `type`: {' or '.join(sorted(needed))}")
         listed, properties = schema.get("required"), schema.get("properties")
         if isinstance(listed, list):
-            missing = [each for each in listed if not isinstance(properties, dict) or each not in properties]
+            known = properties if isinstance(properties, dict) else {}
+            missing = [each for each in listed if isinstance(each, str) and each not in known]
             if missing:
                 where = f"{path}.required".lstrip(".")
-                self._problem(where, f"names what `properties` does not have: {str(missing[0])[:64]}")
+                self._problem(where, f"names what `properties` does not have: {missing[0][:64]}")
         self._of_type(schema, given, path)
 
     def _of_type(self, schema: dict[str, Any], given: set[Any], path: str) -> None:

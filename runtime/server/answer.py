@@ -54,14 +54,15 @@ class Answer:
         self._echoes = echoes
         self._ticket: Ticket | None = None
         self._usage = Usage(sum(len(prompt) for prompt in prompts))
-        request[USAGE] = self._usage
 
     async def respond(self, *, default_max_tokens: int | None, param: str) -> web.StreamResponse:
         """Runs the jobs and answers."""
         jobs = self._jobs(default_max_tokens, param)
         if not jobs:
+            self._request[USAGE] = self._usage
             return await self._written(self._nothing_more, len(self._prompts) * self._asked.n)
         with self._service.enter([len(job.prompt) for job in jobs]) as self._ticket:
+            self._request[USAGE] = self._usage  # not of what is refused
             return await self._written(lambda sink: self._generate(jobs, sink), len(jobs))
 
     def _jobs(self, default_max_tokens: int | None, param: str) -> list[Job]:

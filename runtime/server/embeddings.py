@@ -53,9 +53,9 @@ async def embeddings(request: web.Request) -> web.Response:
         if len(prompt) > limits.max_model_len:
             raise too_long(len(prompt), limits.max_model_len, "input")
     usage = Usage(sum(len(prompt) for prompt in prompts))
-    request[USAGE] = usage
     seconds = deadline.seconds_of(request, bounds)
     with service.enter([len(prompt) for prompt in prompts]):
+        request[USAGE] = usage  # not of what is refused
         try:
             async with deadline.timeout(request, seconds):
                 engine = cast(Embedder, service.engine)

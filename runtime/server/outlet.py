@@ -45,7 +45,7 @@ class Outlet:
             if not self._open:  # `flow` ends now, and writes it with what ends the stream
                 self._keep(piece, together)
                 return
-        if clear and not (busy or self._several or self._kept):
+        if clear and not (busy or self._several or self._kept or self._opening):
             if data := self._chunks.piece(piece):
                 stream.send(data, now)
             return

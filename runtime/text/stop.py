@@ -15,7 +15,15 @@ class StopMatcher:
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
+        self._passed = 0  # characters of what is held in which no stop string may end
         self.hit = False
+
+    def pass_over(self, piece: str) -> str:
+        """`feed` for text in which no stop string ends the answer; one may begin in it."""
+        text = self._held + piece
+        keep = self._undecided(text)
+        self._held, self._passed = text[len(text) - keep :], keep
+        return text[: len(text) - keep]
 
     def feed(self, piece: str) -> str:
         """The text that is certain to be part of the answer. After a hit: nothing."""
@@ -28,6 +36,7 @@ class StopMatcher:
             return text[:cut]
         keep = self._undecided(text)
         self._held = text[len(text) - keep :] if keep else ""
+        self._passed = max(0, self._passed - (len(text) - keep))
         return text[: len(text) - keep]
 
     def flush(self) -> str:
@@ -38,7 +47,7 @@ class StopMatcher:
     def _first(self, text: str) -> int | None:
         best: tuple[int, int] | None = None  # where it ends, where it starts
         for stop in self._stops:
-            start = text.find(stop)
+            start = text.find(stop, max(0, self._passed + 1 - len(stop)))
             if start >= 0 and (best is None or (start + len(stop), start) < best):
                 best = (start + len(stop), start)
         return None if best is None else best[1]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from runtime.engines.base import FinishReason
+from runtime.engines.base import FinishReason, TokenLogprob
 from runtime.openai.answers import Piece
 from runtime.openai.envelope import Heading
 from runtime.openai.responses import ChatShape, CompletionShape
@@ -63,6 +63,19 @@ def test_chats(text: str, model: str, include_usage: bool, index: int, finish: F
             document: dict[str, Any] = heading(model).document("chat.completion.chunk", [choice])
             expected += whole(document | ({"usage": None} if include_usage else {}))
     assert chunks.piece(Piece(index, text, 1, finish, ())) == expected
+
+
+def test_offsets_are_of_tokens_where_their_text_is_held_back() -> None:
+    """A stop string's beginning: its tokens are told with the step that made them, its text later."""
+    shape = CompletionShape(heading("m"), BytesTokenizer(), logprobs=1)
+    chunks = shape.stream(1, include_usage=False)
+    steps = [("a", "a"), ("b", ""), ("c", ""), ("d", "bcd")]
+    scores = [TokenLogprob(ord(token), -1.0, ()) for token, _ in steps]
+    pieces = [Piece(0, text, 1, None, (score,)) for score, (_, text) in zip(scores, steps, strict=True)]
+    made = [chunks.piece(each) for each in pieces]
+    choices = [json.loads(each.decode().removeprefix("data: "))["choices"][0] for each in made]
+    assert [each["logprobs"]["text_offset"] for each in choices] == [[0], [1], [2], [3]]
+    assert "".join(each["text"] for each in choices) == "abcd"
 
 
 @pytest.mark.parametrize("text", ["\ud800", 'quo"te\u2028', "\x00\\"])

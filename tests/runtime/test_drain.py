@@ -8,12 +8,15 @@ import json
 import pytest
 
 from runtime import drain as draining
+from runtime import program
 from runtime.drain import Signals, drain
 from runtime.flags.parse import parse
+from runtime.lifecycle import Lifecycle
 from runtime.metrics import Metrics
 from runtime.server.admission import DRAINING
 from runtime.server.service import Service
 from runtime.state import Phase, State
+from runtime.watchdog import Watchdog
 
 from .serving import Server, reach, serve
 
@@ -82,6 +85,27 @@ async def test_at_the_deadline_answers_are_cut_with_a_reason() -> None:
         assert done == "data: [DONE]"
         assert json.loads(await whole)["error"]["code"] == "draining"
         assert server.engine.load().running == 0
+
+
+async def test_answers_of_an_engine_that_stalls_are_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM while the watchdog says not ready: the engine may go on, and the end is in order."""
+    async with serve("--echo_token_seconds=0.02", "--lame_duck_seconds=0", "--drain_seconds=30") as server:
+        stream = await started(server, {**BODY, "max_tokens": 50})
+        monkeypatch.setattr(Watchdog, "unready", True)
+        assert not server.service.ready
+        signals = Signals()
+        signals.first.set()
+
+        class Running(Lifecycle):
+            def __init__(self) -> None:
+                pass
+
+            async def run(self) -> None:
+                await asyncio.Event().wait()
+
+        assert await asyncio.wait_for(program._until_end(Running(), server.service, signals), 20) == 0
+        assert len(server.service.in_flight) == 0, "the program ends when they have ended"
+        assert '"finish_reason":"length"' in await stream
 
 
 async def test_a_second_signal_ends_it_at_once() -> None:

@@ -111,6 +111,16 @@ def test_a_keys_tokens_per_minute(file: Path) -> None:
         keys.require_tokens("alice")
 
 
+async def test_what_is_refused_costs_no_tokens(file: Path) -> None:
+    async with serve(f"--api_keys_file={file}", "--key_tokens_per_minute=10", "--max_model_len=64") as server:
+        alice = server.openai.with_options(api_key="key-of-alice")
+        for _ in range(2):
+            with pytest.raises(openai.BadRequestError) as refused:
+                await alice.completions.create(model="m", prompt="x" * 60, max_tokens=60)
+            assert refused.value.code == "context_length_exceeded"
+        await alice.chat.completions.create(**CHAT)
+
+
 async def test_the_bound_holds_for_requests(file: Path) -> None:
     async with serve(f"--api_keys_file={file}", "--key_tokens_per_minute=10") as server:
         alice = server.openai.with_options(api_key="key-of-alice")

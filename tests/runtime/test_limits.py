@@ -359,6 +359,23 @@ async def test_a_silent_stream_gets_comments_and_an_error_as_an_event() -> None:
         assert "".join([chunk.choices[0].text async for chunk in stream]) == "a long answer"
 
 
+async def test_the_role_comes_first_after_a_silence_too() -> None:
+    """Here the stream has begun, with a comment, before there is anything to say."""
+    engine = ScriptedEngine("a long answer")
+    engine.hold.clear()
+    async with serve("--keep_alive_seconds=0.05", engine=engine) as server:
+        body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
+        async with server.http.post(server.url + "/v1/chat/completions", json=body) as answer:
+            assert await answer.content.readline() == b": keep-alive\n"
+            engine.hold.set()
+            text = await answer.text()
+    events = [json.loads(each[6:]) for each in text.strip().split("\n\n") if each.startswith("data: {")]
+    first, *others = [each["choices"][0]["delta"] for each in events]
+    assert first == {"role": "assistant", "content": ""}
+    assert "".join(each.get("content", "") for each in others) == "a long answer"
+    assert not any("role" in each for each in others)
+
+
 async def test_the_tokenizers_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ScriptedEngine("y")
     release = threading.Event()

@@ -7,6 +7,8 @@ from typing import Any
 
 import openai
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runtime.openai import schemas
 
@@ -61,6 +63,11 @@ REFUSED: list[tuple[Any, str]] = [
     ({"type": "object", "properties": {"a": False}}, "properties.a"),
     ({"type": "object", "properties": []}, "properties"),
     ({"type": "object", "properties": {"a": {"type": "x"}}}, "properties.a.type"),
+    ({"type": {"a": 1}}, "type"),
+    ({"type": [["string"]], "minLength": 1}, "type"),
+    ({"type": ["object", []], "properties": {}}, "type"),
+    ({"type": []}, "type"),
+    ({"type": "object", "properties": {"a": {}}, "required": [["a"]]}, "required"),
     ({"type": "object", "properties": {}, "required": ["a"]}, "required"),
     ({"type": "object", "required": ["a"]}, "required"),
     ({"type": "object", "required": "a"}, "required"),
@@ -100,6 +107,32 @@ def test_what_is_not_enforced_is_refused(schema: Any, path: str) -> None:
         schemas.check_schema(schema, lambda where, what: noted.append((where, what)))
     assert noted
     assert noted[0][0] == path
+
+
+_ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+_WORDS = st.sampled_from(
+    ["type", "properties", "required", "additionalProperties", "items", "prefixItems", "enum", "const",
+     "anyOf", "$ref", "$defs", "minLength", "minItems", "minimum", "title"]
+)  # fmt: skip
+_SCHEMAS = st.recursive(
+    st.dictionaries(_WORDS, _ANY | st.sampled_from(["object", "string", "#/$defs/a"]), max_size=5),
+    lambda inner: st.dictionaries(
+        _WORDS, _ANY | inner | st.lists(inner, max_size=2) | st.dictionaries(st.just("a"), inner), max_size=5
+    ),
+    max_leaves=6,
+)
+
+
+@given(_SCHEMAS)
+def test_no_schema_ends_its_own_check(schema: dict[str, Any]) -> None:
+    """Whatever stands at a schema's words, it is judged: nothing is raised."""
+    said: list[tuple[str, str]] = []
+    schemas.check_schema(schema, lambda path, words: said.append((path, words)))
+    assert all(isinstance(path, str) and words for path, words in said)
 
 
 @pytest.mark.parametrize(

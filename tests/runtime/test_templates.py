@@ -177,6 +177,13 @@ async def test_chats_larger_than_a_pipe_go_through_one_after_the_other() -> None
         assert await asyncio.gather(*asked) == texts
 
 
+async def test_a_template_larger_than_a_pipe_goes_through() -> None:
+    comment = "{# " + "long " * 50_000 + "#}"
+    async with renderer(comment + "{{ messages[0].content }}") as ours:
+        asked = [ours.render([{"role": "user", "content": str(n)}]) for n in range(5)]
+        assert await asyncio.gather(*asked) == ["0", "1", "2", "3", "4"]
+
+
 class Chatting(ScriptedEngine):
     """Its chats go through a Jinja template."""
 

@@ -102,8 +102,8 @@ class Renderer:
                 if not self._written:
                     return
                 await self._answer_first(self._process)
-        except Exception as error:  # no process could be started
-            for asked in self._waiting:
+        except Exception as error:  # no process could be started, or what it says is no answer
+            for asked in (*self._written, *self._waiting):
                 if not asked.answer.done():
                     asked.answer.set_exception(error)
         finally:
@@ -119,7 +119,7 @@ class Renderer:
         assert self._process.stdin is not None
         to_worker = self._process.stdin
         unsent = to_worker.transport.get_write_buffer_size
-        while self._waiting and len(self._written) < _AHEAD and unsent() < _UNSENT:
+        while self._waiting and len(self._written) < _AHEAD and (not self._written or unsent() < _UNSENT):
             asked = self._waiting.popleft()
             if not asked.answer.done():  # else its client has left
                 to_worker.write(worker.frame(asked.request))
