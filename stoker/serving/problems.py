@@ -36,11 +36,16 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 @dataclass(frozen=True)
 class FieldProblem:
-    """One problem of one field. Two problems are the same when all three parts are."""
+    """One problem of one field. Two problems are the same when all their parts are.
+
+    `about`: what the message does not show and an update must not change where it is to be the same problem
+    still, such as the value of a variable.
+    """
 
     field: str
     reason: Reason
     message: str
+    about: str = ""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stoker.serving.admission.places import Place
+from stoker.serving.admission.size import MOST_VALUES
 from stoker.serving.admission.validate import Verdict, validate_inference_service, validate_runtime
 from stoker.serving.api.objects import parse_runtime
 from stoker.serving.settings import Settings
@@ -103,6 +104,45 @@ def test_an_update_is_refused_for_the_new_mistake_alone() -> None:
     verdict = judge(new, old)
     assert fields(verdict) == {f"{_M}.env[0].name"}
     assert any(f"{_M}.env[1].name" in each for each in verdict.warnings)
+
+
+_ROOT = {"securityContext": {"privileged": True}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field"),
+    [
+        (
+            model(env=[{"name": "LD_PRELOAD", "value": "/a.so"}]),
+            model(env=[{"name": "LD_PRELOAD", "value": "/b.so"}]),
+            f"{_M}.env[0].name",
+        ),
+        (
+            isvc(volumes=[{"name": "a", "hostPath": {"path": "/data"}}]),
+            isvc(volumes=[{"name": "a", "hostPath": {"path": "/"}}]),
+            "spec.predictor.volumes[0].hostPath",
+        ),
+        (
+            model(ports=[{"containerPort": 80, "hostPort": 8080}]),
+            model(ports=[{"containerPort": 80, "hostPort": 22}]),
+            f"{_M}.ports[0].hostPort",
+        ),
+        (
+            own({"name": "a", "image": "a:1", **_ROOT}, {"name": "b", "image": "b:1"}),
+            own({"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1", **_ROOT}),
+            "spec.predictor.containers[2].securityContext.privileged",
+        ),
+        (
+            isvc(model={"command": ["true"] * MOST_VALUES}),
+            isvc(model={"command": ["true"] * MOST_VALUES}, hostNetwork=True),
+            "spec",
+        ),
+    ],
+    ids=["variable", "hostPath", "hostPort", "privileged", "too large to be judged"],
+)
+def test_what_an_object_has_is_no_leave_for_another_value(before: Object, after: Object, field: str) -> None:
+    assert fields(judge(after, before)) == {field}
+    assert judge(after, copy.deepcopy(after)).allowed
 
 
 def test_what_is_being_deleted_is_not_judged() -> None:

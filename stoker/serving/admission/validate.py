@@ -126,6 +126,8 @@ def _ratcheted(judge: Callable[[Object], Verdict], obj: Object, old: Object | No
     new = judge(obj)
     if old is None or not new.problems:
         return new
+    if _too_large(obj) and obj.get("spec") != old.get("spec"):
+        return new  # nobody judged what else it has become
     worse, kept = ratchet.split(new.problems, judge(old).problems)
     return Verdict(worse, (*new.warnings, *kept))
 

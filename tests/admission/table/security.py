@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from stoker.serving.admission import security
-from tests.admission.table.objects import Object, args, isvc, model, own, runtime
+from tests.admission.table.objects import MODEL_ID, Object, args, isvc, model, own, runtime
 from tests.admission.table.services import Row
 
 _P = "spec.predictor"
@@ -75,6 +75,110 @@ ROWS: list[Row] = [
     ),
     *_FLAGS,
     *_VARIABLES,
+    (
+        "flag out of a variable",
+        "webhook",
+        f"{_M}.args[2]",
+        "could become a flag",
+        model(args=[MODEL_ID, "--seed=1", "$(MORE)"], env=[{"name": "MORE", "value": "--trust_remote_code"}]),
+        model(args=[MODEL_ID, "--seed=$(SEED)"], env=[{"name": "SEED", "value": "1"}]),
+    ),
+    (
+        "flag out of an annotation",
+        "webhook",
+        f"{_M}.args[1]",
+        "could become a flag",
+        isvc(
+            model={"args": [MODEL_ID, '{{.Annotations["a/b"]}}']}, annotations={"a/b": "--trust_remote_code"}
+        ),
+        isvc(
+            model={"args": [MODEL_ID, '--served_model_name={{.Annotations["a/b"]}}']},
+            annotations={"a/b": "x"},
+        ),
+    ),
+    (
+        "flag whose name is filled in",
+        "webhook",
+        f"{_M}.args[1]",
+        "write its name out",
+        model(args=[MODEL_ID, "--$(WHICH)=1"], env=[{"name": "WHICH", "value": "api-key"}]),
+        args("--seed=1"),
+    ),
+    (
+        "flag in a command",
+        "webhook",
+        f"{_M}.command[3]",
+        "runs code that comes with the model",
+        model(command=["python", "-m", "runtime", "--trust_remote_code"]),
+        model(command=["python", "-m", "runtime"]),
+    ),
+    (
+        "variable whose name is filled in",
+        "webhook",
+        f"{_M}.env[0].name",
+        "may become any variable",
+        isvc(labels={"x": "LD_PRELOAD"}, model={"env": [{"name": "{{.Labels.x}}", "value": "x"}]}),
+        isvc(labels={"x": "LD_PRELOAD"}, model={"env": [{"name": "X", "value": "{{.Labels.x}}"}]}),
+    ),
+    (
+        "mount of the kernel that is filled in",
+        "webhook",
+        f"{_M}.securityContext.procMount",
+        "kernel settings",
+        isvc(labels={"x": "Unmasked"}, model={"securityContext": {"procMount": "{{.Labels.x}}"}}),
+        _context(procMount="Default"),
+    ),
+    (
+        "system calls that are filled in",
+        "webhook",
+        f"{_M}.securityContext.seccompProfile.type",
+        "system calls",
+        isvc(
+            labels={"x": "Unconfined"},
+            model={"securityContext": {"seccompProfile": {"type": "{{.Labels.x}}"}}},
+        ),
+        _context(seccompProfile={"type": "RuntimeDefault"}),
+    ),
+    (
+        "code in a configuration",
+        "webhook",
+        f"{_M}.args[1]",
+        "reasoning_parser_plugin imports code",
+        args('--structured_outputs_config={"reasoning_parser_plugin": "/mnt/x.py"}'),
+        args('--structured_outputs_config={"backend": "xgrammar"}'),
+    ),
+    (
+        "code in a configuration, by a dotted key",
+        "webhook",
+        f"{_M}.args[1]",
+        "kv_connector_module_path imports code",
+        args("--kv_transfer_config.kv_connector_module_path=evil"),
+        args("--kv_transfer_config.kv_connector=NixlConnector", "--kv_transfer_config.kv_role=kv_both"),
+    ),
+    (
+        "compiler of one's own",
+        "webhook",
+        f"{_M}.args[1]",
+        "backend imports code",
+        args('--compilation_config={"backend": "evil.compile"}'),
+        args('--compilation_config={"backend": "inductor"}'),
+    ),
+    (
+        "configuration that is filled in",
+        "webhook",
+        f"{_M}.args[1]",
+        "cannot be seen",
+        model(args=[MODEL_ID, "--kv_transfer_config=$(KV)"], env=[{"name": "KV", "value": "{}"}]),
+        args('--kv_transfer_config={"kv_connector": "NixlConnector", "kv_role": "kv_both"}'),
+    ),
+    (
+        "executor of one's own",
+        "webhook",
+        f"{_M}.args[1]",
+        "imports code",
+        args("--distributed_executor_backend=evil.Executor"),
+        args("--distributed_executor_backend=mp"),
+    ),
     (
         "interpreter of a container of one's own",
         "policy",
