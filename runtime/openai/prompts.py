@@ -69,7 +69,7 @@ def read_messages(fields: Fields, limits: Limits) -> tuple[Mapping[str, Any], ..
         message = _message(fields, f"messages[{index}]", each, limits)
         characters += len(message.get("content") or "")
         messages.append(message)
-    _check_length(characters, limits, "messages")
+    check_length(characters, limits, "messages")
     return tuple(messages)
 
 
@@ -127,12 +127,13 @@ def _content(inner: Fields, limits: Limits) -> str:
 
 
 def _check_text(fields: Fields, name: str, text: str, limits: Limits) -> None:
-    _check_length(len(text), limits, name)
+    check_length(len(text), limits, name)
     if not encodable(text):
         fields.wrong(name, "holds half of a surrogate pair, which is no text")
 
 
-def _check_length(characters: int, limits: Limits, name: str) -> None:
+def check_length(characters: int, limits: Limits, name: str) -> None:
+    """Refuses (400) text that is too long to be tokenised: `name` is the field that it came from."""
     if characters > limits.max_characters:
         raise ApiProblem(
             400,

@@ -67,7 +67,7 @@ class Service:
             tool_form=form_of(template) if parser == "auto" else parser,
             structured=facts.structured,
         )
-        self._tokenizing = Tokenizing(facts.tokenizer, bounds)
+        self._tokenizing = Tokenizing(facts.tokenizer, self._limits)
         if not facts.embeds:
             self._tokenizing.start()
         if engine.own_metrics:

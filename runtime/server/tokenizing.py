@@ -1,14 +1,19 @@
-"""Prompts to tokens beside the event loop: a few threads, and no longer than the deadline."""
+"""Prompts to tokens beside the event loop: a few threads, and no longer than the deadline.
+
+A prompt's own time is its client's affair (400); time that it waits for others' is the server's (503).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from runtime.flags.bounds import Bounds
+from runtime.openai.limits import Limits
 from runtime.openai.problem import ApiProblem
+from runtime.openai.prompts import check_length
 from runtime.text.templates.renderer import PromptError, Renderer
 from runtime.text.tokenizer import Message, Tokenizer
 
@@ -20,10 +25,12 @@ T = TypeVar("T")
 
 
 class Tokenizing:
-    """Calls a tokenizer. Raises ApiProblem (400) that names the field."""
+    """Calls a tokenizer. Raises ApiProblem: 400 that names the field, 503 where too many are before it."""
 
-    def __init__(self, tokenizer: Tokenizer, bounds: Bounds) -> None:
+    def __init__(self, tokenizer: Tokenizer, limits: Limits) -> None:
+        bounds = limits.bounds
         self._tokenizer = tokenizer
+        self._limits = limits
         self._seconds = bounds.tokenize_seconds
         template = tokenizer.chat
         self._renderer = (
@@ -32,6 +39,7 @@ class Tokenizing:
             else None
         )
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="tokenize")
+        self._free = asyncio.Semaphore(_THREADS)
 
     async def text(self, prompt: str | tuple[int, ...], param: str) -> Sequence[int]:
         """A completion's prompt."""
@@ -45,7 +53,8 @@ class Tokenizing:
         if self._renderer is None:
             size = sum(len(message["content"]) for message in messages) + _INLINE_CHARACTERS * len(tools)
             return await self._call(lambda: self._tokenizer.encode_chat(messages, tools), size, "messages")
-        text = await self._within(self._renderer.render(messages, tools), "messages")
+        text = await self._rendered(self._renderer, messages, tools)
+        check_length(len(text), self._limits, "messages")
         tokens = await self._call(lambda: self._tokenizer.encode_rendered(text), len(text), "messages")
         return _some(tokens, "messages")
 
@@ -59,23 +68,48 @@ class Tokenizing:
         if self._renderer is not None:
             await self._renderer.close()
 
-    async def _call(self, work: Callable[[], T], size: int, param: str) -> T:
-        async def called() -> T:
-            if size <= _INLINE_CHARACTERS:
-                return work()
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-        return await self._within(called(), param)
-
-    async def _within(self, work: Awaitable[T], param: str) -> T:
+    async def _rendered(self, renderer: Renderer, messages: Sequence[Message], tools: Sequence[Any]) -> str:
+        """The renderer bounds what each chat takes; so what is late here waited for others."""
         try:
             async with asyncio.timeout(self._seconds or None):
-                return await work
+                return await renderer.render(messages, tools)
+        except TimeoutError:
+            raise self._busy() from None
+        except PromptError as error:
+            raise ApiProblem(400, str(error), param="messages", code="invalid_value") from error
+
+    async def _call(self, work: Callable[[], T], size: int, param: str) -> T:
+        try:
+            if size <= _INLINE_CHARACTERS:
+                return work()
+            return await self._in_thread(work, param)
+        except PromptError as error:
+            raise ApiProblem(400, str(error), param=param, code="invalid_value") from error
+
+    async def _in_thread(self, work: Callable[[], T], param: str) -> T:
+        try:
+            async with asyncio.timeout(self._seconds or None):
+                await self._free.acquire()
+        except TimeoutError:
+            raise self._busy() from None
+        running = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        running.add_done_callback(self._freed)
+        try:
+            async with asyncio.timeout(self._seconds or None):
+                return await asyncio.shield(running)  # its thread is taken until it ends
         except TimeoutError:
             message = f"`{param}` did not become tokens within {self._seconds:g} s."
             raise ApiProblem(400, message, param=param, code="timeout") from None
-        except PromptError as error:
-            raise ApiProblem(400, str(error), param=param, code="invalid_value") from error
+
+    def _freed(self, running: asyncio.Future[Any]) -> None:
+        self._free.release()
+        if not running.cancelled():
+            running.exception()  # where nobody waits for it any more, it is nobody's
+
+    def _busy(self) -> ApiProblem:
+        message = f"Too many prompts are being made into tokens; this one waited {self._seconds:g} s."
+        headers = {"Retry-After": str(max(1, math.ceil(self._seconds)))}
+        return ApiProblem(503, message, code="overloaded", headers=headers)
 
 
 def _some(tokens: Sequence[int], param: str) -> Sequence[int]:

@@ -359,6 +359,22 @@ async def test_a_silent_stream_gets_comments_and_an_error_as_an_event() -> None:
         assert "".join([chunk.choices[0].text async for chunk in stream]) == "a long answer"
 
 
+async def test_who_waits_for_others_prompts_is_not_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads make tokens: a third long prompt is told that the server is busy, and to come again."""
+    release = threading.Event()
+    async with serve("--tokenize_seconds=0.2", engine=ScriptedEngine("y")) as server:
+        monkeypatch.setattr(server.service.facts.tokenizer, "encode", lambda text: release.wait(5) and [65])
+        three = [server.post(COMPLETION, prompt("x" * 5000)) for _ in range(3)]
+        answers = await asyncio.gather(*three)
+        release.set()
+        assert sorted(status for status, _ in answers) == [400, 400, 503]
+        codes = {status: answer["error"]["code"] for status, answer in answers}  # type: ignore[index]
+        assert codes == {400: "timeout", 503: "overloaded"}
+        while (await server.post(COMPLETION, prompt("x" * 5000)))[0] == 503:
+            await asyncio.sleep(0.05)
+        assert (await server.post(COMPLETION, prompt("x" * 5000)))[0] == 200
+
+
 async def test_the_role_comes_first_after_a_silence_too() -> None:
     """Here the stream has begun, with a comment, before there is anything to say."""
     engine = ScriptedEngine("a long answer")

@@ -221,6 +221,18 @@ async def test_probes_are_answered_while_a_template_hangs() -> None:
         assert (await server.post("/v1/chat/completions", body))[0] == 200
 
 
+async def test_a_chat_that_its_template_makes_too_long_is_not_tokenised() -> None:
+    engine = Chatting("an answer")
+    engine.chat_template = "{% for message in messages %}{{ message.content * 40 }}{% endfor %}"
+    async with serve("--max_characters_per_token=1", engine=engine) as server:
+        body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x" * 102}]}
+        assert (await server.post("/v1/chat/completions", body | {"max_tokens": 1}))[0] == 200
+        body["messages"][0]["content"] += "x"
+        status, refused = await server.post("/v1/chat/completions", body | {"max_tokens": 1})
+    assert (status, refused["error"]["param"]) == (400, "messages")  # type: ignore[index]
+    assert refused["error"]["code"] == "context_length_exceeded"  # type: ignore[index]
+
+
 async def test_a_broken_template_is_told_before_anybody_asks() -> None:
     engine = Chatting("an answer")
     engine.chat_template = "{% endfor %}"
