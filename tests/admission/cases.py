@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.admission.table import pods, runtimes, security, services
+from tests.admission.table import pod_values, pods, runtimes, security, services
 from tests.admission.table.objects import Object
 
 # In the order in which the API server asks them.
@@ -24,6 +24,6 @@ class Case:
     good: Object
 
 
-_ROWS = [*services.ROWS, *pods.ROWS, *security.ROWS, *runtimes.ROWS]
+_ROWS = [*services.ROWS, *pods.ROWS, *pod_values.ROWS, *security.ROWS, *runtimes.ROWS]
 TABLE = [Case(*row) for row in _ROWS]  # type: ignore[arg-type]  # the layer is a plain string there
 CASES: list[tuple[str, Object]] = [(case.name, case.bad) for case in TABLE]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stoker.serving.admission import security
 from tests.admission.cases import Case
-from tests.admission.table import pods, runtimes, services
+from tests.admission.table import pod_values, pods, runtimes, services
 from tests.admission.table import security as security_table
 from tests.admission.table.services import Row
 
@@ -17,6 +17,7 @@ FILE = Path(__file__).parents[2] / "docs" / "admission.md"
 _TOPICS = (
     ("InferenceServices: names, model, flags, scaling", services.ROWS),
     ("Pods", pods.ROWS),
+    ("Pods: values", pod_values.ROWS),
     ("What does more than serve", security_table.ROWS),
     ("Runtimes", runtimes.ROWS),
 )

@@ -10,6 +10,7 @@ from stoker.serving import quantities
 from stoker.serving.admission import devices, syntax
 from stoker.serving.admission.places import Place
 from stoker.serving.admission.pod_shape import Rule
+from stoker.serving.admission.variable_rules import VARIABLE_RULES
 from stoker.serving.problems import (
     FieldProblem,
     duplicate,
@@ -31,6 +32,9 @@ _LONGEST_IMAGE = 1024  # more than registries take
 Object = Mapping[str, Any]
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 _HANDLERS = ("exec", "grpc", "httpGet", "tcpSocket")
+_RESTARTS = ("Always", "Never", "OnFailure")
+_RESIZES = ("NotRequired", "RestartContainer")
+_HEADER = re.compile(r"[-A-Za-z0-9]+")
 _HOOKS = ("exec", "httpGet", "sleep", "tcpSocket")
 
 
@@ -47,6 +51,16 @@ def _container(container: Object, at: Place) -> Found:
         if probe:
             yield from _probe_in(container, probe, name, at.field(name))
     yield from _port_names(container, at.field("ports"))
+    policy = container.get("restartPolicy")
+    if policy not in (None, *_RESTARTS):
+        yield not_supported(at.field("restartPolicy").path, policy, _RESTARTS)
+    privileged = (container.get("securityContext") or {}).get("privileged")
+    for number, mount in enumerate(container.get("volumeMounts") or []):
+        if mount.get("mountPropagation") == "Bidirectional" and not privileged:
+            place = at.field("volumeMounts").entry(number, mount, ("mountPath",))
+            yield forbidden(
+                place.field("mountPropagation").path, "Bidirectional is for privileged containers"
+            )
 
 
 def _is_image(text: str) -> bool:
@@ -85,52 +99,15 @@ def _port(port: Object, at: Place) -> Found:
         yield from syntax.port_name(port["name"], at.field("name").path)
 
 
-def _env(variable: Object, at: Place) -> Found:
-    yield from syntax.env_name(variable["name"], at.field("name").path)
-    if variable.get("value") and variable.get("valueFrom") is not None:
-        yield forbidden(at.field("valueFrom").path, "value is set: a variable has one of the two")
+def _resize(policy: Object, at: Place) -> Found:
+    for name, allowed in (("resourceName", ("cpu", "memory")), ("restartPolicy", _RESIZES)):
+        if policy.get(name) not in allowed:
+            yield not_supported(at.field(name).path, policy.get(name), allowed)
 
 
-def _env_source(source: Object, at: Place) -> Found:
-    given = [name for name, value in source.items() if value is not None]
-    if len(given) != 1:
-        detail = (
-            "must have exactly one of configMapKeyRef, fieldRef, fileKeyRef, resourceFieldRef, secretKeyRef"
-        )
-        yield invalid(at.path, sorted(given), detail)
-
-
-def _key_reference(reference: Object, at: Place) -> Found:
-    if not reference.get("name"):
-        yield required(at.field("name").path, "the name of the object that holds the key")
-    yield from syntax.data_key(reference.get("key") or "", at.field("key").path)
-
-
-def _env_from(source: Object, at: Place) -> Found:
-    given = [name for name in ("configMapRef", "secretRef") if source.get(name) is not None]
-    if len(given) != 1:
-        yield invalid(at.path, given, "must have exactly one of configMapRef and secretRef")
-    for name in given:
-        if not source[name].get("name"):
-            yield required(at.field(name).field("name").path, "the name of the object that is read")
-    if source.get("prefix"):
-        yield from syntax.env_name(source["prefix"], at.field("prefix").path)
-
-
-def _field(reference: Object, at: Place) -> Found:
-    path = reference.get("fieldPath") or ""
-    base = path.partition("[")[0]
-    if base not in _FIELDS:
-        detail = f"must be one of {', '.join(sorted(_FIELDS))}"
-        yield invalid(at.field("fieldPath").path, path, detail)
-
-
-_FIELDS = frozenset(
-    """
-    metadata.annotations metadata.labels metadata.name metadata.namespace metadata.uid spec.nodeName
-    spec.serviceAccountName status.hostIP status.hostIPs status.podIP status.podIPs
-    """.split()  # noqa: SIM905
-)
+def _header(header: Object, at: Place) -> Found:
+    if not _HEADER.fullmatch(header.get("name") or ""):
+        yield invalid(at.field("name").path, header.get("name"), "must be letters, digits and '-'")
 
 
 def _probe(probe: Object, at: Place) -> Found:
@@ -187,7 +164,7 @@ def _mount(mount: Object, at: Place) -> Found:
 
 def _security(context: Object, at: Place) -> Found:
     for name in ("runAsUser", "runAsGroup"):
-        yield from syntax.at_least(context, name, 0, at)
+        yield from syntax.user_number(context, name, at)
     path = at.field("allowPrivilegeEscalation").path
     added = (context.get("capabilities") or {}).get("add") or []
     if context.get("allowPrivilegeEscalation") is False:
@@ -236,14 +213,11 @@ _RESOURCES = ("cpu", *_BYTES)
 
 
 CONTAINER_RULES: Mapping[str, Rule] = {
+    **VARIABLE_RULES,
     "Container": _container,
     "ContainerPort": _port,
-    "EnvVar": _env,
-    "EnvVarSource": _env_source,
-    "EnvFromSource": _env_from,
-    "SecretKeySelector": _key_reference,
-    "ConfigMapKeySelector": _key_reference,
-    "ObjectFieldSelector": _field,
+    "ContainerResizePolicy": _resize,
+    "HTTPHeader": _header,
     "Probe": _probe,
     "LifecycleHandler": _hook,
     "HTTPGetAction": _asks_port,

@@ -14,6 +14,8 @@ from stoker.serving.admission import syntax
 from stoker.serving.admission.container_rules import CONTAINER_RULES
 from stoker.serving.admission.places import Place
 from stoker.serving.admission.pod_shape import Rule
+from stoker.serving.admission.scheduling_rules import SCHEDULING_RULES
+from stoker.serving.admission.volume_rules import VOLUME_RULES
 from stoker.serving.problems import (
     MOST_HINTS,
     FieldProblem,
@@ -26,7 +28,6 @@ from stoker.serving.problems import (
 )
 
 Found = Iterator[FieldProblem]
-_NUMBER = re.compile(r"-?[0-9]{1,18}")
 Object = Mapping[str, Any]
 
 
@@ -95,106 +96,6 @@ def volumes_that_exist(
                 yield not_found(path, each["name"], claimed, detail, hint=missing <= MOST_HINTS)
 
 
-_SOURCES_WITH_NAME = {"configMap": "name", "secret": "secretName", "persistentVolumeClaim": "claimName"}
-
-
-def _volume(volume: Object, at: Place) -> Found:
-    yield from syntax.dns_label(volume.get("name") or "", at.field("name").path)
-    sources = [name for name, value in volume.items() if name != "name" and value is not None]
-    for extra in sources[1:]:
-        yield forbidden(at.field(extra).path, f"a volume has one source, and this one has {sources[0]}")
-    for source, name in _SOURCES_WITH_NAME.items():
-        given = volume.get(source)
-        if given is not None and not given.get(name):
-            yield required(at.field(source).field(name).path, "says which one is mounted")
-
-
-def _projection(source: Object, at: Place) -> Found:
-    given = [name for name, value in source.items() if value is not None]
-    if len(given) != 1:
-        yield invalid(at.path, given, "must have exactly one source")
-
-
-def _named(source: Object, at: Place) -> Found:
-    if not source.get("name"):
-        yield required(at.field("name").path, "says which one is mounted")
-
-
-def _token(source: Object, at: Place) -> Found:
-    path = source.get("path") or ""
-    if not path or path.startswith("/"):
-        yield invalid(at.field("path").path, path, "must be a relative path")
-    yield from syntax.no_parents(path, at.field("path").path)
-    yield from syntax.at_least(source, "expirationSeconds", 600, at)
-
-
-def _empty_dir(source: Object, at: Place) -> Found:
-    medium = source.get("medium") or ""
-    if medium not in ("", "Memory") and not medium.startswith("HugePages"):
-        yield invalid(at.field("medium").path, medium, 'must be "", "Memory" or "HugePages"')
-    yield from syntax.not_negative_quantity(source, "sizeLimit", at)
-
-
-def _host_path(source: Object, at: Place) -> Found:
-    yield from syntax.no_parents(source.get("path") or "", at.field("path").path)
-
-
-def _key_to_path(item: Object, at: Place) -> Found:
-    path = item.get("path") or ""
-    if not path or path.startswith("/"):
-        yield invalid(at.field("path").path, path, "must be a relative path")
-    yield from syntax.no_parents(path, at.field("path").path)
-    mode = item.get("mode")
-    if mode is not None and not 0 <= mode <= 0o777:
-        yield invalid(at.field("mode").path, mode, "must be from 0 to 0777 octal, 511 decimal")
-
-
-def _toleration(toleration: Object, at: Place) -> Found:
-    operator = toleration.get("operator") or "Equal"
-    if not toleration.get("key") and operator != "Exists":
-        yield invalid(at.field("operator").path, operator, "must be Exists where there is no key")
-    if operator == "Exists" and toleration.get("value"):
-        yield invalid(at.field("value").path, toleration["value"], "must be empty where operator is Exists")
-    if toleration.get("tolerationSeconds") is not None and toleration.get("effect") != "NoExecute":
-        path = at.field("effect").path
-        yield invalid(path, toleration.get("effect"), "must be NoExecute where tolerationSeconds is set")
-    if toleration.get("key"):
-        yield from syntax.qualified_name(toleration["key"], at.field("key").path)
-
-
-def _spread(constraint: Object, at: Place) -> Found:
-    yield from syntax.at_least(constraint, "maxSkew", 1, at)
-    yield from _topology_key(constraint, at)
-    if not constraint.get("whenUnsatisfiable"):
-        yield required(at.field("whenUnsatisfiable").path, "DoNotSchedule or ScheduleAnyway")
-
-
-def _topology_key(term: Object, at: Place) -> Found:
-    if not term.get("topologyKey"):
-        yield required(at.field("topologyKey").path, "a label of nodes, kubernetes.io/hostname for example")
-    else:
-        yield from syntax.qualified_name(term["topologyKey"], at.field("topologyKey").path)
-
-
-def _requirement(requirement: Object, at: Place) -> Found:
-    operator, values = requirement.get("operator"), requirement.get("values") or []
-    path = at.field("values").path
-    if operator in ("In", "NotIn") and not values:
-        yield required(path, f"operator {operator} compares with one or more")
-    if operator in ("Exists", "DoesNotExist") and values:
-        yield forbidden(path, f"operator {operator} compares with none")
-    if operator in ("Gt", "Lt") and (len(values) != 1 or not _NUMBER.fullmatch(values[0])):
-        yield invalid(path, values, f"must be one whole number for operator {operator}")
-    if operator not in ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"):
-        yield invalid(at.field("operator").path, operator, "must be In, NotIn, Exists or DoesNotExist")
-    yield from syntax.qualified_name(requirement.get("key") or "", at.field("key").path)
-
-
-def _weight(term: Object, at: Place) -> Found:
-    if not 1 <= (term.get("weight") or 0) <= 100:
-        yield invalid(at.field("weight").path, term.get("weight"), "must be from 1 to 100")
-
-
 def _address(value: str, path: str) -> Found:
     try:
         ipaddress.ip_address(value)
@@ -226,9 +127,33 @@ def _host_alias(alias: Object, at: Place) -> Found:
         yield from syntax.dns_name(name, at.field("hostnames").entry(number, name).path)
 
 
+def _gate(gate: Object, at: Place) -> Found:
+    yield from syntax.qualified_name(gate.get("conditionType") or "", at.field("conditionType").path)
+
+
+def _claim(claim: Object, at: Place) -> Found:
+    yield from syntax.dns_label(claim.get("name") or "", at.field("name").path)
+    given = [
+        name for name in ("resourceClaimName", "resourceClaimTemplateName") if claim.get(name) is not None
+    ]
+    if len(given) != 1:
+        detail = "must have exactly one of resourceClaimName and resourceClaimTemplateName"
+        yield invalid(at.path, sorted(claim), detail)
+
+
+def only_sidecars(containers: Sequence[tuple[Object, Place]]) -> Found:
+    """Init containers that end before the others begin are neither probed nor told of an end."""
+    for container, at in containers:
+        if container.get("restartPolicy") == "Always":
+            continue
+        for name in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):
+            if container.get(name) is not None:
+                yield forbidden(at.field(name).path, "in init containers only with restartPolicy: Always")
+
+
 def _pod_security(context: Object, at: Place) -> Found:
     for name in ("runAsUser", "runAsGroup", "fsGroup"):
-        yield from syntax.at_least(context, name, 0, at)
+        yield from syntax.user_number(context, name, at)
     if context.get("runAsNonRoot") and context.get("runAsUser") == 0:
         yield invalid(at.field("runAsUser").path, 0, "must not be 0 where runAsNonRoot is true")
     seen: set[str] = set()
@@ -240,22 +165,11 @@ def _pod_security(context: Object, at: Place) -> Found:
 
 RULES: Mapping[str, Rule] = {
     **CONTAINER_RULES,
+    **VOLUME_RULES,
+    **SCHEDULING_RULES,
     "PodSpec": _pod,
-    "Volume": _volume,
-    "VolumeProjection": _projection,
-    "ConfigMapProjection": _named,
-    "SecretProjection": _named,
-    "ServiceAccountTokenProjection": _token,
-    "EmptyDirVolumeSource": _empty_dir,
-    "HostPathVolumeSource": _host_path,
-    "KeyToPath": _key_to_path,
-    "Toleration": _toleration,
-    "TopologySpreadConstraint": _spread,
-    "PodAffinityTerm": _topology_key,
-    "NodeSelectorRequirement": _requirement,
-    "LabelSelectorRequirement": _requirement,
-    "PreferredSchedulingTerm": _weight,
-    "WeightedPodAffinityTerm": _weight,
+    "PodReadinessGate": _gate,
+    "PodResourceClaim": _claim,
     "HostAlias": _host_alias,
     "PodDNSConfig": _dns,
     "PodSecurityContext": _pod_security,

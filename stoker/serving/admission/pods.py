@@ -77,6 +77,8 @@ def whole(
     if any(isinstance(problem, pod_shape.Mistyped) for problem in found):
         return found
     found += pod_rules.sleeps(spec, top)
+    # Containers come first, init containers after them.
+    found += pod_rules.only_sidecars(placed[len(spec.get("containers") or []) :])
     found += pod_rules.volumes_that_exist(placed, spec.get("volumes") or [], spec.get("resourceClaims") or [])
     return found
 

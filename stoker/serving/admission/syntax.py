@@ -101,6 +101,13 @@ def at_least(obj: Mapping[str, Any], name: str, low: int, at: Place) -> Found:
         yield invalid(at.field(name).path, value, f"must be at least {low}")
 
 
+def user_number(obj: Mapping[str, Any], name: str, at: Place) -> Found:
+    """Numbers of users and groups: 31 bits."""
+    value = obj.get(name)
+    if isinstance(value, int) and not 0 <= value < 2**31:
+        yield invalid(at.field(name).path, value, f"must be at least 0 and at most {2**31 - 1}")
+
+
 def not_negative_quantity(obj: Mapping[str, Any], name: str, at: Place) -> Found:
     """A quantity of something that there is."""
     value = obj.get(name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.admission.table import pod_values
+
 _MODEL = ("spec", "predictor", "model")
 _PREDICTOR = ("spec", "predictor")
 _ID = "--model_id=org/model"
@@ -414,6 +416,8 @@ PREDICTORS: list[dict[str, Any]] = [
     {"imagePullSecrets": [{"name": [1]}]},
     {"hostPID": True},
     {"hostIPC": True},
+    # Right values and wrong ones in turn.
+    *(obj["spec"]["predictor"] for row in pod_values.ROWS for obj in (row[5], row[4])),
 ]
 
 # Instead of spec.
