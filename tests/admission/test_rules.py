@@ -353,6 +353,22 @@ def test_runtimes_between_which_only_their_age_decides_are_a_warning() -> None:
 def test_names_that_a_placeholder_fills_are_judged_when_it_is_filled() -> None:
     volumes = [{"name": "keys", "secret": {"secretName": "{{.Name}}-keys"}}]
     assert judge_any(runtime(volumes=volumes, serviceAccountName="{{.Name}}")) == Verdict()
+    label = "{{.Labels.x}}"
+    files = {"path": "x", "fieldRef": {"fieldPath": label}}
+    probe = {"httpGet": {"port": 8080, "httpHeaders": [{"name": label, "value": "x"}]}}
+    shown = [
+        {"name": "A", "valueFrom": {"resourceFieldRef": {"resource": label}}},
+        {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": label}}},
+    ]
+    later = runtime(
+        container={"livenessProbe": probe, "env": shown},
+        volumes=[
+            {"name": "a", "nfs": {"server": label, "path": label}},
+            {"name": "b", "downwardAPI": {"items": [files]}},
+        ],
+        tolerations=[{"key": "a", "operator": label}],
+    )
+    assert judge_any(later) == Verdict()
 
 
 def test_a_placeholder_is_no_number() -> None:

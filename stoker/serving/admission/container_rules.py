@@ -52,7 +52,7 @@ def _container(container: Object, at: Place) -> Found:
             yield from _probe_in(container, probe, name, at.field(name))
     yield from _port_names(container, at.field("ports"))
     policy = container.get("restartPolicy")
-    if policy not in (None, *_RESTARTS):
+    if policy not in (None, *_RESTARTS) and not syntax.filled_in_later(policy):
         yield not_supported(at.field("restartPolicy").path, policy, _RESTARTS)
     privileged = (container.get("securityContext") or {}).get("privileged")
     for number, mount in enumerate(container.get("volumeMounts") or []):
@@ -101,13 +101,15 @@ def _port(port: Object, at: Place) -> Found:
 
 def _resize(policy: Object, at: Place) -> Found:
     for name, allowed in (("resourceName", ("cpu", "memory")), ("restartPolicy", _RESIZES)):
-        if policy.get(name) not in allowed:
-            yield not_supported(at.field(name).path, policy.get(name), allowed)
+        given = policy.get(name) or ""
+        if given not in allowed and not syntax.filled_in_later(given):
+            yield not_supported(at.field(name).path, given, allowed)
 
 
 def _header(header: Object, at: Place) -> Found:
-    if not _HEADER.fullmatch(header.get("name") or ""):
-        yield invalid(at.field("name").path, header.get("name"), "must be letters, digits and '-'")
+    name = header.get("name") or ""
+    if not _HEADER.fullmatch(name) and not syntax.filled_in_later(name):
+        yield invalid(at.field("name").path, name, "must be letters, digits and '-'")
 
 
 def _probe(probe: Object, at: Place) -> Found:

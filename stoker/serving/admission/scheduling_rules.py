@@ -28,7 +28,7 @@ def _toleration(toleration: Object, at: Place) -> Found:
     value = toleration.get("value") or ""
     if operator == "Equal":
         yield from syntax.label_value(value, at.field("value").path)
-    elif operator != "Exists":  # Gt and Lt are alpha in 1.37
+    elif operator != "Exists" and not syntax.filled_in_later(operator):  # Gt and Lt are alpha in 1.37
         yield invalid(at.field("operator").path, operator, "must be Equal or Exists")
     if toleration.get("key"):
         yield from syntax.qualified_name(toleration["key"], at.field("key").path)
@@ -59,10 +59,9 @@ def _node_selector(selector: Object, at: Place) -> Found:
 def _node_term(term: Object, at: Place) -> Found:
     for number, each in enumerate(term.get("matchFields") or []):
         place = at.field("matchFields").entry(number, each)
-        if each.get("key") != "metadata.name":
-            yield invalid(
-                place.field("key").path, each.get("key"), "must be metadata.name, the only such field"
-            )
+        key = each.get("key") or ""
+        if key != "metadata.name" and not syntax.filled_in_later(key):
+            yield invalid(place.field("key").path, key, "must be metadata.name, the only such field")
         if each.get("operator") not in ("In", "NotIn") or len(each.get("values") or []) != 1:
             path = place.field("operator").path
             yield invalid(path, each.get("operator"), "must be In or NotIn, with one value")

@@ -52,14 +52,15 @@ def _env_from(source: Object, at: Place) -> Found:
 
 def _resource_field(reference: Object, at: Place) -> Found:
     name = reference.get("resource") or ""
-    if name not in _RESOURCE_FIELDS and not name.startswith(("limits.hugepages-", "requests.hugepages-")):
+    large = name.startswith(("limits.hugepages-", "requests.hugepages-"))
+    if name not in _RESOURCE_FIELDS and not large and not syntax.filled_in_later(name):
         yield not_supported(at.field("resource").path, name, _RESOURCE_FIELDS)
 
 
 def _field(reference: Object, at: Place) -> Found:
     path = reference.get("fieldPath") or ""
     base = path.partition("[")[0]
-    if base not in _FIELDS:
+    if base not in _FIELDS and not syntax.filled_in_later(path):
         detail = f"must be one of {', '.join(sorted(_FIELDS))}"
         yield invalid(at.field("fieldPath").path, path, detail)
 

@@ -86,7 +86,7 @@ def _pod_file(item: Object, at: Place) -> Found:
     if (item.get("fieldRef") is None) == (item.get("resourceFieldRef") is None):
         yield invalid(at.path, dict(item), "must have exactly one of fieldRef and resourceFieldRef")
     path = (item.get("fieldRef") or {}).get("fieldPath") or ""
-    if path and path.partition("[")[0] not in _FIELDS_IN_FILES:
+    if path and path.partition("[")[0] not in _FIELDS_IN_FILES and not syntax.filled_in_later(path):
         detail = f"must be one of {', '.join(sorted(_FIELDS_IN_FILES))}"
         yield invalid(at.field("fieldRef").field("fieldPath").path, path, detail)
 
@@ -99,8 +99,9 @@ _FIELDS_IN_FILES = frozenset(
 def _nfs(source: Object, at: Place) -> Found:
     if not source.get("server"):
         yield required(at.field("server").path, "the host that serves the files")
-    if not (source.get("path") or "").startswith("/"):
-        yield invalid(at.field("path").path, source.get("path"), "must be an absolute path")
+    path = source.get("path") or ""
+    if not path.startswith("/") and not syntax.filled_in_later(path):
+        yield invalid(at.field("path").path, path, "must be an absolute path")
 
 
 VOLUME_RULES: Mapping[str, Rule] = {
