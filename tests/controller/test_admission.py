@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from controller.caches import Admission
 from controller.desired import desire
 from stoker.serving import names
 from stoker.serving.settings import Settings
 from stoker.serving.status.judge import judge
+from tests.admission.table import security
 from tests.controller import golden
 from tests.serving.golden import args_schemas
 
@@ -34,6 +37,21 @@ def test_a_flag_that_the_webhook_would_refuse_makes_no_pod() -> None:
     assert (ready["status"], ready["reason"]) == ("False", "InvalidPredictorSpec")
     assert "spec.predictor.model.args[0]" in ready["message"]
     assert "--model_name" in ready["message"], "the nearest flag"
+
+
+_OF_SERVICES = [row for row in security.ROWS if row[4]["kind"] == names.INFERENCE_SERVICE_KIND]
+
+
+@pytest.mark.parametrize(("field", "words", "bad"), [row[2:5] for row in _OF_SERVICES])
+def test_the_security_list_holds_without_webhook_and_policy(field: str, words: str, bad: Object) -> None:
+    view, _ = golden.view_of({"predictor": bad["spec"]["predictor"]}, Settings())
+    view = replace(view, admission=Admission(args_schemas()))
+    view.obj["metadata"] |= {each: bad["metadata"].get(each, {}) for each in ("labels", "annotations")}
+    desired = desire(view, Settings(), lambda _: None, 0.0)
+    assert desired.new_revision is None
+    message = next(c for c in judge(desired.situation)["conditions"] if c["type"] == "Ready")["message"]
+    assert field in message
+    assert words in message
 
 
 def test_the_namespace_decides_what_is_trusted() -> None:
