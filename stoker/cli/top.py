@@ -15,7 +15,7 @@ from stoker.cli.live.frame import Line, frame
 from stoker.cli.live.rows import Row, document, lines, rows
 from stoker.cli.live.scraping import Round, look
 from stoker.cli.live.screen import Screen, screen
-from stoker.kube.client import Client, ConnectionConfig, connect
+from stoker.kube.client import Client, ConnectionConfig, connect, current_namespace
 from stoker.kube.errors import ApiError, ConfigInvalid, ConnectionFailed
 
 _UNREADABLE = 2
@@ -23,7 +23,7 @@ _SORTS = ("name", "tokens", "requests", "ttft", "waiting", "errors")
 
 
 @click.command("top")
-@click.option("-n", "--namespace", default="default", show_default=True)
+@click.option("-n", "--namespace", help="Default: the context's.")
 @click.option("-A", "--all-namespaces", is_flag=True)
 @click.option("--once", is_flag=True, help="One table, of two scrapes, then end; so where it is no terminal.")
 @click.option("--interval", type=click.FloatRange(0.5, 60), default=2.0, show_default=True, help="Seconds.")
@@ -32,7 +32,7 @@ _SORTS = ("name", "tokens", "requests", "ttft", "waiting", "errors")
 @click.option("--kubeconfig", envvar="KUBECONFIG", metavar="FILE", help="Default: kubectl's own.")
 def top_command(
     *,
-    namespace: str,
+    namespace: str | None,
     all_namespaces: bool,
     once: bool,
     interval: float,
@@ -46,7 +46,8 @@ def top_command(
     API server (pods/proxy): no Prometheus is needed. KV is the fullest pod's; ERR/S are answers with 5xx or
     429.
     """
-    view = _View(None if all_namespaces else namespace, interval, sort)
+    looked_at = None if all_namespaces else namespace or current_namespace(kubeconfig)
+    view = _View(looked_at, interval, sort)
     try:
         if output == "json" or once or not _draws():
             found = asyncio.run(view.once(kubeconfig))

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 from kubernetes_asyncio.client import ApiClient, Configuration
-from kubernetes_asyncio.config import load_incluster_config, load_kube_config
+from kubernetes_asyncio.config import list_kube_config_contexts, load_incluster_config, load_kube_config
 from kubernetes_asyncio.config.kube_config import KubeConfigLoader
 
 from stoker.kube.calls import Calls, Request
@@ -41,7 +41,9 @@ __all__ = [
 
 log = structlog.get_logger()
 
-_TOKEN_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 (where it is, not what)
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_TOKEN_FILE = _ACCOUNT / "token"
+_NO_NAMESPACE = "default"
 _REFRESH_SECONDS = 60.0
 _LINE_BUFFER = 2**21
 # At DEBUG it logs whole replies, Secrets included.
@@ -71,6 +73,22 @@ async def connect(config: ConnectionConfig) -> AsyncIterator[Client]:
         if _is_loopback(configuration.host):
             _ignore_proxy_variables(api)
         yield Client(Calls(_KubernetesTransport(api, credentials)), config.field_manager)
+
+
+def current_namespace(kubeconfig: str | None) -> str:
+    """The namespace that kubectl would use without `-n`: the context's, in a pod its own, else `default`."""
+    try:
+        if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+            return (_ACCOUNT / "namespace").read_text().strip() or _NO_NAMESPACE
+        _, active = list_kube_config_contexts(_kubeconfig(kubeconfig))
+        return str(((active or {}).get("context") or {}).get("namespace") or _NO_NAMESPACE)
+    except Exception:  # connecting says what is wrong with the file
+        return _NO_NAMESPACE
+
+
+def _kubeconfig(given: str | None) -> str:
+    """A list of files in $KUBECONFIG is merged; "~" is understood."""
+    return given or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
 
 
 class _KubernetesTransport:
@@ -121,8 +139,7 @@ class _Credentials:
             if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
                 load_incluster_config(configuration)
                 return cls(configuration, None)
-            # A list of files in $KUBECONFIG is merged; "~" is understood.
-            path = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+            path = _kubeconfig(kubeconfig)
             loader = await load_kube_config(path, client_configuration=configuration, persist_config=False)
             return cls(configuration, loader)
         except Exception as error:  # it reads YAML, files and what plugins print, and lets all errors out
@@ -161,7 +178,7 @@ class _Credentials:
 
 
 def _mounted_token() -> str:
-    if not (token := Path(_TOKEN_FILE).read_text()):  # tmpfs, and 1 KiB: not worth a thread
+    if not (token := _TOKEN_FILE.read_text()):  # tmpfs, and 1 KiB: not worth a thread
         raise OSError(f"{_TOKEN_FILE} is empty")
     return token
 

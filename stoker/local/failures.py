@@ -21,10 +21,11 @@ class LocalError(Exception):
         return "\n".join(part for part in parts if part)
 
 
+ON_A_CLUSTER = 'README.md, "On a cluster of your own"'
 WITHOUT_ROOT = (
     "Without root you can still serve a model (`stoker run -f FILE`), start the control plane alone "
     "(`stoker up --control-plane-only`), or install Stoker on a cluster of your own "
-    "(`kubectl apply -k manifests/overlays/default`)."
+    f"({ON_A_CLUSTER})."
 )
 
 

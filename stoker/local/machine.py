@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from stoker.local.failures import WITHOUT_ROOT, LocalError, no_root
+from stoker.local.failures import ON_A_CLUSTER, WITHOUT_ROOT, LocalError, no_root
 
 _MEMORY_NEEDED = 2_500_000_000  # bytes available: the node takes about 1 GB, a small model the rest
 _CONTROL_PLANE_MEMORY = 800_000_000
@@ -41,7 +41,7 @@ def require_platform() -> None:
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise LocalError(
             f"The local cluster runs on Linux on x86_64, and this is {sys.platform} on {platform.machine()}.",
-            "Use a virtual machine, or a cluster of your own: `kubectl apply -k manifests/overlays/default`.",
+            f"Use a virtual machine, or a cluster of your own ({ON_A_CLUSTER}).",
         )
 
 

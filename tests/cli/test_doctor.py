@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from stoker.cli.diagnosis import installation, served
+from stoker.cli import doctor
+from stoker.cli.diagnosis import gathering, installation, served
 from stoker.cli.diagnosis.advice import ADVICE
 from stoker.cli.diagnosis.facts import Answer, Denied, Installation, Served
 from stoker.cli.diagnosis.findings import Level
-from stoker.cli.doctor import text
+from stoker.cli.doctor import doctor_command, text
+from stoker.kube.errors import ConnectionFailed
+from stoker.local.control_plane import ApiServer
 from stoker.serving import names
 
 Object = dict[str, Any]
@@ -208,11 +213,13 @@ def ended(code: int, message: str = "", reason: str = "Error") -> Object:
     return {"terminated": {"exitCode": code, "message": message, "reason": reason}}
 
 
+ASKED = "GET http://chat/x"
+POSTED = "POST http://chat/y"
+CHAT = "serving.kserve.io/inferenceservice=chat"
+PODS_LOGS = f"kubectl logs -n default -l {CHAT} -c kserve-container --tail=50 --prefix"
 SLICE = {"endpoints": [{"conditions": {"ready": True}}]}
 DEPLOYED = deployment(REVISION)
-WELL = Served(
-    isvc("True"), [pod(SCHEDULED, READY)], [DEPLOYED], [SLICE], answer=Answer(200), asked="GET http://chat/x"
-)
+WELL = Served(isvc("True"), [pod(SCHEDULED, READY)], [DEPLOYED], [SLICE], answer=Answer(200, asked=ASKED))
 DYING = '{"phase": "Failed", "error": {"reason": "ModelNotFound", "message": "no such model"}}'
 FALSE = isvc("False", "PodsNotReady", "too few")
 
@@ -363,25 +370,60 @@ SERVICES: dict[str, tuple[Served, Level, str, str, str]] = {
         "kubectl get endpointslices -n default -l kubernetes.io/service-name=chat-predictor",
     ),
     "no route": (
-        replace(WELL, answer=Answer(404, "unknown host")),
+        replace(WELL, answer=Answer(404, "unknown host", code="unknown_host", asked=ASKED)),
         Level.BROKEN,
         "route",
         "GET http://chat/x is answered with 404: unknown host",
         "kubectl logs -n stoker-system deployment/stoker-gateway --all-containers",
     ),
+    "Stoker elsewhere": (
+        replace(WELL, answer=Answer(503, "no", code="no_ready_pods", asked=ASKED), stoker="ours"),
+        Level.BROKEN,
+        "route",
+        "GET http://chat/x is answered with 503: no",
+        "kubectl logs -n ours deployment/stoker-gateway --all-containers",
+    ),
     "no gateway": (
-        replace(WELL, answer=Answer(0, "refused")),
+        replace(WELL, answer=Answer(0, "refused", asked=ASKED)),
         Level.BROKEN,
         "gateway",
         "GET http://chat/x: refused",
         "kubectl logs -n stoker-system deployment/stoker-gateway --all-containers",
     ),
     "an error": (
-        replace(WELL, answer=Answer(500, "oh")),
+        replace(WELL, answer=Answer(500, "oh", asked=ASKED)),
         Level.BROKEN,
         "request",
         "GET http://chat/x is answered with 500: oh",
-        "curl -i http://chat/x",
+        PODS_LOGS,
+    ),
+    "a server without a list of models": (
+        replace(WELL, answer=Answer(404, "Not Found", asked=ASKED)),
+        Level.FINE,
+        "all",
+        "1/1 ready, GET http://chat/x answered 404 in 0 ms",
+        "",
+    ),
+    "keys": (
+        replace(WELL, answer=Answer(401, "a key", asked=ASKED)),
+        Level.FINE,
+        "all",
+        "1/1 ready, GET http://chat/x answered 401 in 0 ms",
+        "",
+    ),
+    "no room": (
+        replace(WELL, answer=Answer(429, "full", asked=ASKED)),
+        Level.WAITING,
+        "request",
+        "GET http://chat/x is answered with 429: full",
+        "stoker top -n default",
+    ),
+    "no token": (
+        replace(WELL, answer=Answer(400, "no", asked=POSTED)),
+        Level.BROKEN,
+        "request",
+        "POST http://chat/y is answered with 400: no",
+        PODS_LOGS,
     ),
 }
 
@@ -407,7 +449,52 @@ def test_pods_that_may_not_be_read_leave_the_status_and_the_request() -> None:
     assert served.walk(replace(WELL, pods=denied)).words == "not looked at: pods: no"
     broken = served.walk(replace(WELL, pods=denied, isvc=isvc("False", "OOMKilled", "big")))
     assert (broken.level, broken.words) == (Level.BROKEN, "OOMKilled: big")
-    assert served.walk(replace(WELL, pods=denied, answer=Answer(503, "none"))).step == "route"
+    assert (
+        served.walk(replace(WELL, pods=denied, answer=Answer(503, "no", code="no_ready_pods"))).step
+        == "route"
+    )
+
+
+def test_one_that_hangs_or_fails_does_not_take_the_others_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look(_client: Any, _target: Any, isvc: Object) -> Served:
+        if isvc is slow:
+            await asyncio.sleep(3600)
+        if isvc is failing:
+            raise ConnectionFailed("reset by peer")
+        return replace(WELL, isvc=isvc)
+
+    slow, failing, fine = (isvc("True") for _ in range(3))
+    monkeypatch.setattr(gathering, "_served", look)
+    everything = gathering.look_at_services(None, gathering.Target(), [slow, failing, fine], 0.2)  # type: ignore[arg-type]
+    first, second, third = map(served.walk, asyncio.run(everything))
+    assert (first.level, second.level, third.level) == (Level.SKIPPED, Level.SKIPPED, Level.FINE)
+    assert "before it was its turn" in first.words
+    assert second.words == "not looked at: reset by peer"
+
+
+def test_a_cluster_without_any_says_so(api_server: ApiServer) -> None:
+    arguments = ["-n", "nowhere", f"--kubeconfig={api_server.kubeconfig}", "--system-namespace=none"]
+    said = CliRunner().invoke(doctor_command, arguments)
+    assert "nowhere: there is no InferenceService in namespace nowhere" in said.output, said.output
+
+
+def test_what_was_seen_before_a_list_is_refused_is_kept(
+    api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look(*_: Any) -> Installation:
+        return STOKER
+
+    async def find(*_: Any) -> Denied:
+        return Denied('inferenceservices: User "u" cannot list them at the cluster scope')
+
+    monkeypatch.setattr(doctor, "look_at_installation", look)
+    monkeypatch.setattr(doctor, "find_services", find)
+    said = CliRunner().invoke(doctor_command, [f"--kubeconfig={api_server.kubeconfig}"])
+    assert said.exit_code == 0, said.output
+    assert "gateway: 1 of 1 pods ready" in said.output
+    assert (
+        "cannot list them at the cluster scope; name a namespace that is yours: -n NAMESPACE" in said.output
+    )
 
 
 def test_the_lines_a_person_reads() -> None:

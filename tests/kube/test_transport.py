@@ -290,7 +290,7 @@ async def test_a_pod_s_token_is_read_anew_each_minute(
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
     monkeypatch.setattr("kubernetes_asyncio.config.incluster_config.SERVICE_TOKEN_FILENAME", str(token))
     monkeypatch.setattr("kubernetes_asyncio.config.incluster_config.SERVICE_CERT_FILENAME", str(authority))
-    monkeypatch.setattr(client_module, "_TOKEN_FILE", str(token))
+    monkeypatch.setattr(client_module, "_TOKEN_FILE", token)
     async with connect(ConnectionConfig()) as client:
         transport: Any = client._calls._transport
         transport._api.configuration.host = scripted.url
@@ -348,3 +348,17 @@ async def test_cancelling_a_call_is_no_failed_connection(client: Client, scripte
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_the_namespace_is_the_contexts(tmp_path: Path) -> None:
+    given = tmp_path / "config"
+    context = {"cluster": "k", "user": "u", "namespace": "team-a"}
+    document = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": context}],
+        "clusters": [{"name": "k", "cluster": {"server": "https://127.0.0.1:9"}}],
+        "users": [{"name": "u", "user": {}}],
+    }
+    given.write_text(json.dumps(document))
+    assert client_module.current_namespace(str(given)) == "team-a"
+    assert client_module.current_namespace(str(tmp_path / "none")) == "default"

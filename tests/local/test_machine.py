@@ -31,7 +31,7 @@ def test_other_platforms_are_told_what_to_use(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("sys.platform", "darwin")
     with pytest.raises(LocalError, match="darwin") as failure:
         machine.require_platform()
-    assert "kubectl apply -k" in failure.value.remedy
+    assert "On a cluster of your own" in failure.value.remedy
 
 
 def test_without_root_and_sudo_the_ways_without_root_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +39,7 @@ def test_without_root_and_sudo_the_ways_without_root_are_named(monkeypatch: pyte
     monkeypatch.setattr("shutil.which", lambda *_args, **_kw: None)
     with pytest.raises(LocalError) as failure:
         machine.as_root()
-    for way in ("stoker run -f", "--control-plane-only", "kubectl apply -k"):
+    for way in ("stoker run -f", "--control-plane-only", "On a cluster of your own"):
         assert way in failure.value.remedy
 
 

@@ -17,11 +17,16 @@ class Denied:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request came to. `status` 0: no answer, `words` has the error."""
+    """What a request came to. `status` 0: no answer, `words` has the error.
+
+    `code`: of an OpenAI error, "" where it is none. `asked`: the request, "GET http://HOST/PATH".
+    """
 
     status: int
     words: str = ""
     seconds: float = 0.0
+    code: str = ""
+    asked: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,4 +54,13 @@ class Served:
     states: Mapping[str, Object] = field(default_factory=dict)
     events: Mapping[str, Sequence[Object]] = field(default_factory=dict)
     answer: Answer | Denied | None = None  # None: it was not asked, since no pod is ready
-    asked: str = ""  # "GET http://host/openai/v1/models"
+    stoker: str = "stoker-system"  # Stoker's own namespace
+    gateway: str = ""  # where requests were sent, http://HOST:PORT; "": through the API server
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """An InferenceService that was found and could not be looked at: `words` says why."""
+
+    isvc: Object
+    words: str

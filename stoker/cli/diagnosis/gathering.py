@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from stoker.cli.diagnosis.facts import Answer, Denied, Installation, Served
+from stoker.cli.diagnosis.facts import Answer, Denied, Installation, Served, Unseen
 from stoker.cli.diagnosis.installation import CONTROLLER, CRDS, GATEWAY, WEBHOOK
 from stoker.kube.errors import ApiError, ConnectionFailed
 from stoker.kube.resource import (
@@ -35,7 +35,13 @@ _GROUP, _VERSION = names.INFERENCE_SERVICE_VERSION.split("/")
 INFERENCE_SERVICES = Resource(_GROUP, _VERSION, "inferenceservices", names.INFERENCE_SERVICE_KIND)
 _SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 _EVENTS = Resource("", "v1", "events", "Event")  # core/v1: its selectors know uids
-_ASKED_TOO = " and one token"
+_MODELS = "openai/v1/models"
+# One token; a model that embeds has no completions, and answers with one of _ANOTHER_TASK.
+_TOKENS: Sequence[tuple[str, Object]] = (
+    ("openai/v1/completions", {"prompt": "Hello", "max_tokens": 1}),
+    ("openai/v1/embeddings", {"input": "Hello"}),
+)
+_ANOTHER_TASK = frozenset({400, 404, 405, 422})
 _AT_ONCE = 8
 _FRESH_SECONDS = 12.0  # a Lease is renewed each 2 s; one that looks older is looked at twice
 _LOOK_AGAIN_SECONDS = 4.0
@@ -82,21 +88,40 @@ async def look_at_installation(client: Client, target: Target) -> Installation:
     )
 
 
-async def look_at_services(
-    client: Client, target: Target, namespace: str | None, name: str | None
-) -> list[Served]:
+async def find_services(client: Client, namespace: str | None, name: str | None) -> Sequence[Object] | Denied:
     """The InferenceService, or all of a namespace (None: of all). Raises ApiError, ConnectionFailed."""
     if name is not None:
-        found = [await client.get(INFERENCE_SERVICES, Key(namespace or "default", name))]
-    else:
-        found = (await client.list(INFERENCE_SERVICES, namespace=namespace)).items
+        reading = client.get(INFERENCE_SERVICES, Key(namespace or "", name))
+        found = await _allowed(f"inferenceservices {name}", reading)
+        return found if isinstance(found, Denied) else [found]
+    return await _listed(client, INFERENCE_SERVICES, namespace)
+
+
+async def look_at_services(
+    client: Client, target: Target, found: Sequence[Object], seconds: float
+) -> Sequence[Served | Unseen]:
+    """Each of them; those that were not looked at within `seconds`, or failed, are Unseen with the reason."""
     limit = asyncio.Semaphore(_AT_ONCE)
 
-    async def bounded(isvc: Object) -> Served:
+    async def bounded(isvc: Object) -> Served | Unseen:
         async with limit:
-            return await _served(client, target, isvc)
+            try:
+                return await _served(client, target, isvc)
+            except (ApiError, ConnectionFailed) as error:
+                return Unseen(isvc, _words(error))
 
-    return list(await asyncio.gather(*map(bounded, found)))
+    tasks = [asyncio.create_task(bounded(isvc)) for isvc in found]
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds)
+    late = [task for task in tasks if not task.done()]
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    unseen = f"{seconds:.0f} s were over before it was its turn"
+    return [
+        Unseen(isvc, unseen) if task.cancelled() else task.result()
+        for isvc, task in zip(found, tasks, strict=True)
+    ]
 
 
 async def _served(client: Client, target: Target, isvc: Object) -> Served:
@@ -122,8 +147,9 @@ async def _served(client: Client, target: Target, isvc: Object) -> Served:
         slices,
         {uid: state for uid, state in zip(uids, states, strict=True) if state is not None},
         dict(zip(uids, events, strict=True)),
-        await _answer(client, target, urlsplit(url).netloc) if wanted else None,
-        f"GET {url}/openai/v1/models" + (_ASKED_TOO if target.ask else ""),
+        await _answer(client, target, url) if wanted else None,
+        target.namespace,
+        target.gateway,
     )
 
 
@@ -211,24 +237,29 @@ async def _said(client: Client, pod: Object) -> Sequence[Object]:
         return ()
 
 
-async def _answer(client: Client, target: Target, host: str) -> Answer | Denied:
-    """What a client of this host gets: its models and, where wanted, one token."""
-    began = time.monotonic()
+async def _answer(client: Client, target: Target, url: str) -> Answer | Denied:
+    """What a client of this URL gets: its models and, where wanted, one token (or a vector)."""
+    began, asked, status, body = time.monotonic(), f"GET {url}/{_MODELS}", 0, b""
+    host = urlsplit(url).netloc
     try:
-        status, body = await _sent(client, target, host, "openai/v1/models", None)
+        status, body = await _sent(client, target, host, _MODELS, None)
         if status == 200 and target.ask:
             model = json.loads(body)["data"][0]["id"]
-            asked: Object = {"model": model, "prompt": "Hello", "max_tokens": 1}
-            status, body = await _sent(client, target, host, "openai/v1/completions", asked)
+            for path, prompt in _TOKENS:
+                asked = f"POST {url}/{path}"
+                status, body = await _sent(client, target, host, path, {"model": model, **prompt})
+                if status not in _ANOTHER_TASK:
+                    break
     except ApiError as error:
         if error.status == 403:
             return Denied(f"services/proxy: {error.message}")
-        return Answer(0, _words(error))
+        return Answer(0, _words(error), asked=asked)
     except (ConnectionFailed, aiohttp.ClientError, TimeoutError, OSError) as error:
-        return Answer(0, _words(error))
+        return Answer(0, _words(error), asked=asked)
     except (ValueError, LookupError, TypeError):
-        return Answer(status, "the list of models cannot be read")
-    return Answer(status, _said_by(body) if status != 200 else "", time.monotonic() - began)
+        return Answer(status, "the list of models cannot be read", asked=asked)
+    words, code = _said_by(body) if status != 200 else ("", "")
+    return Answer(status, words, time.monotonic() - began, code, asked)
 
 
 async def _sent(
@@ -248,13 +279,14 @@ async def _sent(
             return reply.status, await reply.read()
 
 
-def _said_by(body: bytes) -> str:
-    """The message of an OpenAI error, else what stands there."""
+def _said_by(body: bytes) -> tuple[str, str]:
+    """The message and code of an OpenAI error, else what stands there and ""."""
     try:
-        found = json.loads(body)["error"]["message"]
-    except (ValueError, LookupError, TypeError):
-        found = body.decode(errors="replace")
-    return " ".join(str(found).split())[:_LONGEST]
+        found = json.loads(body)["error"]
+        said, code = found["message"], str(found.get("code") or "")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        said, code = body.decode(errors="replace"), ""
+    return " ".join(str(said).split())[:_LONGEST], code
 
 
 def _words(error: BaseException) -> str:

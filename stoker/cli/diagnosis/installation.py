@@ -14,6 +14,7 @@ CONTROLLER, WEBHOOK, GATEWAY = "stoker-controller", "stoker-webhook", "stoker-ga
 CRDS = tuple(
     f"{plural}.{names.GROUP}" for plural in ("inferenceservices", "servingruntimes", "clusterservingruntimes")
 )
+_CRDS_FIRST = "install Stoker (README.md), its CRDs first: kubectl apply --server-side -k manifests/crds"
 _INSTALL = "install Stoker: kubectl apply --server-side -k manifests/overlays/default"
 
 
@@ -33,7 +34,7 @@ def _crds(facts: Installation) -> Finding:
     found = {each["metadata"]["name"]: each for each in facts.crds}
     for name in CRDS:
         if name not in found:
-            return broken(step, f"there is no CRD {name}", "kubectl get crds", _INSTALL)
+            return broken(step, f"there is no CRD {name}", "kubectl get crds", _CRDS_FIRST)
         conditions = (found[name].get("status") or {}).get("conditions") or []
         wrong = [
             each

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from stoker.cli.diagnosis.advice import ADVICE
-from stoker.cli.diagnosis.facts import Denied, Served
+from stoker.cli.diagnosis.facts import Answer, Denied, Served, Unseen
 from stoker.cli.diagnosis.findings import Finding, Level, broken, skipped
 from stoker.kube.resource import Object
 from stoker.serving import names
@@ -19,6 +19,12 @@ _SPEC = {
     "InvalidPredictorSpec": "spec",
     "ReconcileFailed": "children",
     "FailedCreate": "pods",
+}
+# The gateway's own answers (gateway/answers.py) where it does not get a request to a pod, and what to do.
+_NO_ROUTE = {
+    "unknown_host": "the gateway does not know the host: another InferenceService may have it; read its log",
+    "no_ready_pods": "the gateway sees no ready pod: it may lag behind the API server; read its log",
+    "upstream_unavailable": "the gateway cannot reach the pods: a NetworkPolicy may forbid it; read its log",
 }
 # What the pod's description shows; of all else its log does.
 _DESCRIBED = frozenset(
@@ -39,8 +45,10 @@ _DESCRIBED = frozenset(
 )
 
 
-def walk(facts: Served) -> Finding:
+def walk(facts: Served | Unseen) -> Finding:
     """The first step that is not well; how it fares where all are."""
+    if isinstance(facts, Unseen):
+        return Finding(Level.SKIPPED, "", f"not looked at: {facts.words}")
     held: Finding | None = None
     for step in _STEPS:
         finding = step(facts)
@@ -59,9 +67,8 @@ def _accepted(facts: Served) -> Finding | None:
     if seen >= metadata.get("generation", 0):
         return None
     words = f"the controller has not looked at generation {metadata.get('generation')} yet (it knows {seen})"
-    return Finding(
-        Level.WAITING, "accepted", words, "kubectl logs -n stoker-system deployment/stoker-controller"
-    )
+    see = f"kubectl logs -n {facts.stoker} deployment/stoker-controller"
+    return Finding(Level.WAITING, "accepted", words, see)
 
 
 def _stopped(facts: Served) -> Finding | None:
@@ -156,19 +163,34 @@ def _endpoints(facts: Served) -> Finding | None:
 
 
 def _request(facts: Served) -> Finding | None:
-    """One real request through the gateway. A 401 is an answer: the server wants a key of its clients."""
+    """One real request through the gateway.
+
+    Whatever the server itself says to a client is an answer: 401 where it wants a key, 404 of a server of
+    one's own that has no list of models. 429 is no breakage, and what was asked for with `--ask` must come.
+    """
     if isinstance(facts.answer, Denied):
         return skipped("request", facts.answer)
-    if facts.answer is None or facts.answer.status in (200, 401):
-        return None
-    curl = facts.asked.removeprefix("GET ").partition(" ")[0]
-    gateway = "kubectl logs -n stoker-system deployment/stoker-gateway --all-containers"
-    if facts.answer.status == 0:
-        return broken("gateway", f"{facts.asked}: {facts.answer.words}", gateway)
-    words = f"{facts.asked} is answered with {facts.answer.status}: {facts.answer.words}"
-    if facts.answer.status in (404, 503):
-        return broken("route", words, gateway, "the gateway has no route to a ready pod: read its log")
-    return broken("request", words, f"curl -i {curl}", "read the log of the pods")
+    return None if facts.answer is None else _answered(facts, facts.answer)
+
+
+def _answered(facts: Served, answer: Answer) -> Finding | None:
+    gateway = f"kubectl logs -n {facts.stoker} deployment/stoker-gateway --all-containers"
+    if answer.status == 0:
+        return broken("gateway", f"{answer.asked}: {answer.words}", gateway)
+    words = f"{answer.asked} is answered with {answer.status}: {answer.words}"
+    if answer.code in _NO_ROUTE:
+        return broken("route", words, gateway, _NO_ROUTE[answer.code])
+    if answer.status == 429:
+        return Finding(Level.WAITING, "request", words, f"stoker top {_where(facts)}")
+    refused = answer.asked.startswith("POST ") and answer.status >= 400 and answer.status not in (401, 403)
+    if answer.status >= 500 or refused:
+        return broken("request", words, _logs(facts), "its last lines say what went wrong")
+    return None
+
+
+def _logs(facts: Served) -> str:
+    selector = f"{names.INFERENCE_SERVICE_LABEL}={_name(facts)}"
+    return f"kubectl logs {_where(facts)} -l {selector} -c {names.MODEL_CONTAINER} --tail=50 --prefix"
 
 
 _STEPS: tuple[Callable[[Served], Finding | None], ...] = (
@@ -188,7 +210,7 @@ def _fine(facts: Served) -> Finding:
     words = f"{summary.get('replicas', '?')} ready"
     if facts.answer is not None and not isinstance(facts.answer, Denied):
         milliseconds = round(facts.answer.seconds * 1000)
-        words += f", {facts.asked} answered {facts.answer.status} in {milliseconds} ms"
+        words += f", {facts.answer.asked} answered {facts.answer.status} in {milliseconds} ms"
     return Finding(Level.FINE, "all", words)
 
 
