@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import Counter, Gauge, Histogram, generate_latest
 
 from gateway.resources import TYPES
 from gateway.snapshot import Snapshot
+from stoker.kube.exposition import program_registry
 from stoker.kube.loop_lag import BUCKETS
 
 
@@ -15,7 +16,7 @@ class GatewayMetrics:
     """One registry per program, so that tests can have many. Labels hold resource types only."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = program_registry()
         self.connected = Gauge(
             "stoker_gateway_connected_envoys", "Envoys with an open stream.", registry=self.registry
         )
@@ -72,7 +73,7 @@ class GatewayMetrics:
         """Read `stoker_gateway_snapshot_age_seconds` from here."""
         Gauge(
             "stoker_gateway_snapshot_age_seconds",
-            "How long the slowest connected Envoy has lacked the latest snapshot; 0 where all have it.",
+            "How long the slowest Envoy has lacked the latest snapshot; 0 where all have it.",
             registry=self.registry,
         ).set_function(seconds_behind)
 

@@ -54,6 +54,7 @@ class AdsServer:
         self._encoder = Encoder()
         self._snapshot: Snapshot | None = None
         self._streams: set[_Stream] = set()
+        self._alone_since: float | None = clock()  # without a snapshot, or without an Envoy that has it
 
     def publish(self, snapshot: Snapshot) -> None:
         """Send this to all Envoys. Raises, and changes nothing, where it cannot be encoded."""
@@ -63,12 +64,20 @@ class AdsServer:
                 self._encoder.encode(type_url, each)
         self._encoder.keep_only(wanted)
         self._snapshot = snapshot
+        if self._streams:
+            self._alone_since = None
         for stream in self._streams:
             self._show(stream, snapshot)
 
     def seconds_behind(self) -> float:
-        """How long the slowest Envoy has lacked the latest snapshot; 0 where all have accepted it."""
+        """How long the slowest Envoy has lacked the latest snapshot; 0 where all have accepted it.
+
+        An Envoy that is not connected lacks it too: where none is, since the last one left; where there is no
+        snapshot yet, since the server was made.
+        """
         since = [stream.behind_since for stream in self._streams if stream.behind_since is not None]
+        if self._alone_since is not None:
+            since.append(self._alone_since)
         return self._clock() - min(since) if since else 0.0
 
     @asynccontextmanager
@@ -103,6 +112,7 @@ class AdsServer:
         self._metrics.connected.set(len(self._streams))
         log.info("an Envoy connected", peer=context.peer())
         if self._snapshot is not None:
+            self._alone_since = None
             self._show(stream, self._snapshot)
         reader = asyncio.create_task(self._read(stream, requests), name="xds reader")
         try:
@@ -116,6 +126,8 @@ class AdsServer:
         finally:
             reader.cancel()
             self._streams.discard(stream)
+            if not self._streams and self._alone_since is None:
+                self._alone_since = self._clock()
             self._metrics.connected.set(len(self._streams))
             log.info("an Envoy left", peer=context.peer())
 

@@ -39,6 +39,7 @@ _HTTP = (0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
 _LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _REFUSALS = ("loading", "overloaded", "queue_timeout", "draining", "failed", "connections", "unauthorised",
              "quota")  # fmt: skip
+_PROCESS = (PROCESS_COLLECTOR, GC_COLLECTOR)
 _DRAIN_STATES = ("none", "lame_duck", "refusing")
 
 
@@ -47,6 +48,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        # From the first scrape on: a server that dies while it loads is seen by when its processes began.
+        for each in _PROCESS:
+            registry.register(each)
         self._engine_registers = False
         self._state: State | None = None
         self._engine: EngineMetrics | None = None
@@ -134,13 +138,13 @@ class Metrics:
         self._refusing = refusing
 
     def engine_registers(self) -> None:
-        """The engine has metrics of its own in the default registry."""
+        """The engine has metrics of its own in the default registry, which has the process's as well."""
+        for each in _PROCESS:
+            self._registry.unregister(each)
         self._engine_registers = True
 
     def measure_engine(self, model_name: str, load: Callable[[], Load]) -> EngineMetrics:
         """vLLM's metrics for an engine that has none."""
-        self._registry.register(PROCESS_COLLECTOR)
-        self._registry.register(GC_COLLECTOR)
         self._engine = EngineMetrics(self._registry, model_name, load)
         return self._engine
 

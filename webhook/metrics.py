@@ -12,15 +12,18 @@ stoker_webhook_runtimes{state}                           usable, unreadable: wha
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client import ProcessCollector as Process
+from itertools import product
 
+from prometheus_client import Counter, Gauge, Histogram, generate_latest
+
+from stoker.kube.exposition import program_registry
 from stoker.kube.loop_lag import BUCKETS
 from webhook.certificates import Held
 from webhook.renewal import Step
 from webhook.review import Judgement, Review
 
 # Anything may be asked of an open port: values that are not ours share one label.
+_VERDICTS = ("allowed", "warned", "refused", "unjudged")
 _KINDS = frozenset({"InferenceService", "ServingRuntime", "ClusterServingRuntime"})
 # Which rules refuse is told by the field at fault, cut to one of these: what follows may be a user's word.
 FIELDS = (
@@ -60,8 +63,7 @@ class Metrics:
     """One process's counts, in a registry of its own."""
 
     def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
-        Process(registry=registry)
+        self._registry = registry = program_registry()
         self._reviews = Counter(
             "stoker_webhook_reviews", "Reviews answered.", ["kind", "operation", "verdict"], registry=registry
         )
@@ -99,6 +101,9 @@ class Metrics:
         self._runtimes = Gauge(
             "stoker_webhook_runtimes", "Runtimes that reviews know.", ["state"], registry=registry
         )
+        # From zero on, so that increase() sees the first of them.
+        for each in product(sorted(_KINDS), ("CREATE", "UPDATE"), _VERDICTS):
+            self._reviews.labels(*each)
         for step in Step:
             if step is not Step.KEEP:
                 self._steps.labels(step.value)

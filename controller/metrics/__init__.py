@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client import ProcessCollector as Process
+from prometheus_client import Counter, Histogram, generate_latest
 
 from controller.metrics.loop import LoopSeries
 from controller.metrics.services import ServiceSeries
+from stoker.kube.exposition import program_registry
 from stoker.kube.loop_lag import BUCKETS
 
 PollResult = Literal["answered", "unreachable", "unsupported"]
@@ -18,8 +18,7 @@ class Metrics:
     """One process's counts, in a registry of their own."""
 
     def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
-        Process(registry=registry)
+        self._registry = registry = program_registry()
         self.loop = LoopSeries(registry)
         self.services = ServiceSeries(registry)
         self.loop_lag = Histogram(

@@ -14,6 +14,7 @@ from stoker.kube.resource import Key, Object, key_of
 from stoker.serving.api.objectives import usable_objectives
 from stoker.serving.rollouts.rollout import Phase
 from stoker.serving.status.cold_start import PHASES
+from stoker.serving.status.reasons import known
 
 _START_SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 180, 300, 600, 900, 1800, 3600)
 _UNDER_WAY = frozenset(get_args(Phase)) - {"Complete", "Canary"}
@@ -35,6 +36,7 @@ class ServiceSeries:
         self._ready = gauge(f"{own}_ready", "1 where Ready is True.", *one)
         self._condition = gauge(f"{own}_condition", "1 where it is True.", *one, "condition")
         self._reason = gauge(f"{own}_not_ready_reason", "1: why Ready is not True.", *one, "reason")
+        self._replicas = gauge(f"{own}_replicas", "Of all revisions.", *one, "state")
         self._traffic = gauge(f"{own}_traffic_percent", "Share of requests.", *one, "revision")
         self._phase = gauge(f"{own}_rollout_phase", "1 for where the rollout is.", *one, "phase")
         self._began = gauge(f"{own}_rollout_began_timestamp_seconds", "While one is under way.", *one)
@@ -87,7 +89,11 @@ class ServiceSeries:
         for condition in status.get("conditions") or []:
             yield (self._condition, (*one, condition["type"])), condition["status"] == "True"
             if condition["type"] == "Ready" and condition["status"] != "True":
-                yield (self._reason, (*one, condition["reason"])), 1
+                yield (self._reason, (*one, known(condition["reason"]))), 1
+        counted = (status.get("summary") or {}).get("replicas", "").split("/")
+        for state, count in zip(("ready", "wanted"), counted, strict=False):
+            if count.isdigit():
+                yield (self._replicas, (*one, state)), int(count)
         for share in _predictor(status, "traffic") or []:
             yield (self._traffic, (*one, share["revisionName"])), share["percent"]
         for each in get_args(Phase) if phase else ():

@@ -124,6 +124,7 @@ def _problem(request: web.Request, error: Exception, service: Service) -> ApiPro
         case EngineRefused():
             return ApiProblem(400, str(error)[:500], param=error.param, code="invalid_value")
         case EngineBusy():
+            service.metrics.refused.labels("overloaded").inc()
             retry = {"Retry-After": "1"}
             return ApiProblem(429, "The engine's queue is full.", code="overloaded", headers=retry)
         case EngineDead():

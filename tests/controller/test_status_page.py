@@ -10,11 +10,12 @@ from typing import get_args
 
 from runtime.failures import Reason
 from stoker.serving.rendering.selection import NoRuntimeReason
+from stoker.serving.status import reasons
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "status.md"
 SOURCES = [
-    *sorted((ROOT / "stoker" / "serving" / "status").glob("*.py")),
+    *sorted(set((ROOT / "stoker" / "serving" / "status").glob("*.py")) - {Path(reasons.__file__)}),
     *(ROOT / "controller" / f"{name}.py" for name in ("reconciler", "target", "observation", "story")),
 ]
 _WORD = re.compile(r"[A-Z][a-z]+(?:[A-Z][A-Za-z]*)?|OOMKilled")
@@ -62,6 +63,13 @@ def test_every_reason_is_on_the_page_and_the_reverse() -> None:
     assert code - set(page) == set(), "say on docs/status.md what they mean and what to do"
     assert set(page) - code == set(), "nothing in the code says these any more"
     assert len(page) == len(set(page))
+
+
+def test_what_counts_by_reason_knows_all_of_them() -> None:
+    page = PAGE.read_text().partition("## Reasons")[2].partition("\n## Events")[0]
+    assert set(re.findall(r"^\| `([A-Za-z]+)` \|", page, re.MULTILINE)) == reasons.REASONS
+    assert reasons.known("OOMKilled") == "OOMKilled"
+    assert reasons.known("Whatever_a_program:says") == reasons.OTHER
 
 
 def test_words_that_are_no_reasons_are_still_in_the_code() -> None:

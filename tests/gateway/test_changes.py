@@ -173,6 +173,29 @@ async def test_envoy_serves_on_without_its_control_plane_and_catches_up(bench: B
     assert "default/b/" not in clusters
 
 
+async def test_an_envoy_that_is_not_there_or_has_no_snapshot_counts_as_behind(bench: Bench) -> None:
+    one = await bench.upstream("one")
+    services, pods = [inference_service("a", {"a-1": 100})], [pod_of(one, "a", "a-1")]
+    async with asyncio.timeout(PATIENCE):
+        while not bench.sample("stoker_gateway_connected_envoys"):
+            await asyncio.sleep(0.01)
+    assert bench.ads.seconds_behind() > 0, "connected, and there is nothing to send yet"
+    await bench.show(services, pods)
+    assert bench.ads.seconds_behind() == 0
+    assert "envoy_control_plane_connected_state{} 1" in await _stats(bench)
+    await bench.stop_control_plane()
+    async with asyncio.timeout(PATIENCE):
+        while bench.ads.seconds_behind() == 0:  # its Envoy left
+            await asyncio.sleep(0.01)
+        while "envoy_control_plane_connected_state{} 0" not in await _stats(bench):
+            await asyncio.sleep(0.05)
+
+
+async def _stats(bench: Bench) -> str:
+    async with bench.client.get(f"http://{LOOPBACK}:{bench.ports.stats}/stats/prometheus") as response:
+        return await response.text()
+
+
 async def test_listener_and_clusters_stay_as_they_are_while_pods_change(bench: Bench) -> None:
     one, two = await bench.upstream("one"), await bench.upstream("two")
     service = inference_service("a", {"a-1": 100})

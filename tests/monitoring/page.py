@@ -59,18 +59,23 @@ def known_series() -> dict[str, frozenset[str]]:
     }
 
 
-def exported() -> dict[str, set[Metric]]:
+def registries() -> dict[str, CollectorRegistry]:
     """Section of the page -> what that program registers."""
     runtime = RuntimeMetrics()
     runtime.measure_engine("m", lambda: Load(running=0, waiting=0, cache=0.0, preempted=0))
     gateway = GatewayMetrics()
     gateway.watch_age(lambda: 0.0)
     return {
-        "Runtime": _registered(runtime._registry),
-        "Controller": _registered(ControllerMetrics()._registry),
-        "Webhook": _registered(WebhookMetrics()._registry),
-        "Gateway": _registered(gateway.registry),
+        "Runtime": runtime._registry,
+        "Controller": ControllerMetrics()._registry,
+        "Webhook": WebhookMetrics()._registry,
+        "Gateway": gateway.registry,
     }
+
+
+def exported() -> dict[str, set[Metric]]:
+    """Section of the page -> the metrics of that program."""
+    return {section: _registered(registry) for section, registry in registries().items()}
 
 
 def _registered(registry: CollectorRegistry) -> set[Metric]:

@@ -6,6 +6,8 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from . import page
 
@@ -18,6 +20,16 @@ def test_the_page_and_the_program_agree(program: str) -> None:
     assert len({metric.name for metric in on_page}) == len(on_page), "a name stands on the page twice"
     assert {metric.name for metric in on_page} == {metric.name for metric in _EXPORTED[program]}
     assert set(on_page) == _EXPORTED[program], "type or labels differ"
+
+
+@pytest.mark.parametrize("program", _EXPORTED)
+def test_what_is_scraped_is_on_the_page(program: str) -> None:
+    text = generate_latest(page.registries()[program]).decode()
+    scraped = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
+    on_page = {name for metric in page.documented()[program] for name in metric.series}
+    own = {name for name in scraped if not name.startswith(("process_", "python_gc_"))}
+    assert own - on_page == set()
+    assert {"process_start_time_seconds", "process_resident_memory_bytes"} <= scraped
 
 
 @pytest.mark.parametrize(

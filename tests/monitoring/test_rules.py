@@ -50,7 +50,7 @@ def test_promtool_agrees(promtool: Path, tests: Path, tmp_path: Path) -> None:
             "vector(0) > 1 or",
         ),
         (("objectives", "at the gateway"), 'status!~"5..",flags=~".*U(C|PE|R|T).*"', 'status="none"'),
-        (("objectives", "two controllers tell"), '{reason="overloaded"}', ""),
+        (("objectives", "two controllers tell"), '{reason="overloaded"}', '{reason=~".+"}'),
         (
             ("inferenceservices", "not ready for half an hour"),
             'unless max by (namespace, name) (stoker_inferenceservice_condition{condition="Stopped"}) == 1',
@@ -58,8 +58,8 @@ def test_promtool_agrees(promtool: Path, tests: Path, tmp_path: Path) -> None:
         ),
         (
             ("inferenceservices", "not ready for half an hour"),
-            "PredictorReady|IngressReady",
-            "PredictorReady",
+            'and min by (namespace, name) (stoker_inferenceservice_condition{condition="IngressReady"}) == 1',
+            "",
         ),
         (
             ("inferenceservices", "an update that does not come through"),
@@ -81,7 +81,19 @@ def test_promtool_agrees(promtool: Path, tests: Path, tmp_path: Path) -> None:
             'leader_election_master_status{name="stoker-controller"}',
             "leader_election_master_status",
         ),
-        (("control-plane", "a rule fails on an object"), "or 0 * sum by (kind)", "and 0 * sum by (kind)"),
+        (
+            ("control-plane", "a rule fails on an object"),
+            'verdict="unjudged"}[15m]',
+            'verdict="unjudged"}[45m]',
+        ),
+        (("control-plane", "no gateway at all"), "(sum(stoker_gateway_connected_envoys) or vector(0))", "up"),
+        (("inferenceservices", "the queue grows; it is full"), "overloaded|queue_timeout", "queue_timeout"),
+        (
+            ("objectives", "refused at the gateway"),
+            "* on (namespace, name) stoker:inferenceservice_overloaded_refusals:ratio_rate5m",
+            "",
+        ),
+        (("objectives", "refused at the gateway"), "unless on (namespace, name) stoker_inf", "or stoker_inf"),
     ],
 )
 def test_a_planted_mistake_is_seen(
