@@ -14,7 +14,7 @@ from stoker.kube.resource import Key, Object, key_of
 from stoker.serving.api.objectives import usable_objectives
 from stoker.serving.rollouts.rollout import Phase
 from stoker.serving.status.cold_start import PHASES
-from stoker.serving.status.reasons import known
+from stoker.serving.status.reasons import SPEC_REASONS, known
 
 _START_SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 180, 300, 600, 900, 1800, 3600)
 _UNDER_WAY = frozenset(get_args(Phase)) - {"Complete", "Canary"}
@@ -46,6 +46,8 @@ class ServiceSeries:
         self._to_ready = histogram(f"{own}_time_to_ready_seconds", "From creation until first Ready.")
         self._rollout = histogram(f"{own}_rollout_seconds", "Of a rollout that ended.")
         self._broken = gauge("stoker_controller_spec_problems", "Specs that cannot be rendered.", "reason")
+        for each in SPEC_REASONS:
+            self._broken.labels(each).set(0)
         self._shown: dict[Key, frozenset[_Series]] = {}
         self._problems: dict[Key, str] = {}
         self._rollouts: dict[Key, float] = {}  # under way -> since when

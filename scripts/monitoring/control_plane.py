@@ -35,7 +35,9 @@ def _now() -> list[Panel]:
     )
     taken = "max(stoker_gateway_inferenceservices_without_host)"
     return [
-        number("Leaders", "Controllers that lead: one.", "none", Query(f"sum({leads})", "leaders")),
+        number(
+            "Leaders", "Controllers that lead: one.", "suffix: replicas", Query(f"sum({leads})", "leaders")
+        ),
         number(
             "Certificate ends in",
             "The webhook's first to end; renewed days before.",
@@ -48,11 +50,21 @@ def _now() -> list[Panel]:
         number(
             "Envoys",
             "Connected to a gateway.",
-            "none",
+            "suffix: Envoys",
             Query("sum(stoker_gateway_connected_envoys)", "Envoys"),
         ),
-        number("Cannot be rendered", "InferenceServices with a wrong spec.", "none", Query(wrong, "objects")),
-        number("Hosts taken", "InferenceServices whose host is another's.", "none", Query(taken, "objects")),
+        number(
+            "Cannot be rendered",
+            "InferenceServices with a wrong spec.",
+            "suffix: objects",
+            Query(wrong, "objects"),
+        ),
+        number(
+            "Hosts taken",
+            "InferenceServices whose host is another's.",
+            "suffix: objects",
+            Query(taken, "objects"),
+        ),
     ]
 
 
@@ -61,7 +73,7 @@ def _controller() -> list[Panel]:
         lines(
             "Reconciles",
             "Per second, by how they ended.",
-            "none",
+            "suffix:/s",
             Query(rate("controller_runtime_reconcile_total", "result", _LOOP), "{{result}}"),
         ),
         lines(
@@ -73,7 +85,7 @@ def _controller() -> list[Panel]:
         lines(
             "Queue",
             "Keys that wait for a worker, and workers at work.",
-            "none",
+            "suffix: keys",
             Query(f"sum by (controller) (workqueue_depth{{{_LOOP}}})", "waiting, {{controller}}"),
             Query(
                 f"sum by (controller) (controller_runtime_active_workers{{{_LOOP}}})",
@@ -83,7 +95,7 @@ def _controller() -> list[Panel]:
         lines(
             "Keys",
             "Per second: added to the queue, and of these added again after a failure.",
-            "none",
+            "suffix:/s",
             Query(rate("workqueue_adds_total", "controller", _LOOP), "added, {{controller}}"),
             Query(rate("workqueue_retries_total", "controller", _LOOP), "again, {{controller}}"),
         ),
@@ -109,7 +121,7 @@ def _controller() -> list[Panel]:
         lines(
             "Leader",
             "Which replica leads.",
-            "none",
+            "bool_yes_no",
             Query('max by (pod) (leader_election_master_status{name="stoker-controller"})', "{{pod}}"),
         ),
     ]
@@ -133,19 +145,19 @@ def _services() -> list[Panel]:
         lines(
             "Rollouts",
             "InferenceServices by where their rollout is.",
-            "none",
+            "suffix: objects",
             Query(f"sum by (phase) ({phase})", "{{phase}}"),
         ),
         lines(
             "Wrong specs",
             "InferenceServices that cannot be rendered, by reason.",
-            "none",
+            "suffix: objects",
             Query("sum by (reason) (stoker_controller_spec_problems)", "{{reason}}"),
         ),
         lines(
             "State documents",
             "Asked of pods, per second, by what came of it.",
-            "none",
+            "suffix:/s",
             Query(rate("stoker_controller_state_polls_total", "result"), "{{result}}"),
             width=24,
         ),
@@ -157,7 +169,7 @@ def _webhook() -> list[Panel]:
         lines(
             "Reviews",
             "Per second, by verdict. Unjudged: a rule of ours failed.",
-            "none",
+            "suffix:/s",
             Query(rate("stoker_webhook_reviews_total", "verdict"), "{{verdict}}"),
         ),
         lines(
@@ -169,13 +181,13 @@ def _webhook() -> list[Panel]:
         lines(
             "Problems",
             "In refusals, per second, by the field at fault and why: which rules refuse.",
-            "none",
+            "suffix:/s",
             Query(rate("stoker_webhook_problems_total", "field, reason"), "{{field}}: {{reason}}"),
         ),
         lines(
             "Runtimes",
             "That reviews are judged with; unreadable ones are left out.",
-            "none",
+            "suffix: runtimes",
             Query("max by (state) (stoker_webhook_runtimes)", "{{state}}"),
         ),
     ]
@@ -199,7 +211,7 @@ def _gateway() -> list[Panel]:
         lines(
             "Pushes",
             "Sent per second, by type of resource, and those refused.",
-            "none",
+            "suffix:/s",
             Query(rate("stoker_gateway_pushes_total", "type"), "{{type}}"),
             Query(rate("stoker_gateway_refused_pushes_total", "type"), "refused, {{type}}"),
         ),
@@ -218,13 +230,13 @@ def _gateway() -> list[Panel]:
         lines(
             "Errors",
             "Configurations that could not be made, per second.",
-            "none",
+            "suffix:/s",
             Query(rate("stoker_gateway_snapshot_errors_total", "pod"), "{{pod}}"),
         ),
         lines(
             "Resources",
             "In the latest configuration.",
-            "none",
+            "suffix: resources",
             Query("max by (type) (stoker_gateway_resources)", "{{type}}"),
             width=24,
         ),
@@ -245,5 +257,5 @@ def _processes() -> list[Panel]:
             width=8,
         ),
         lines("Memory", "Resident, by pod.", "bytes", Query(f"max by (job, pod) ({memory})", each), width=8),
-        lines("CPU", "Cores, by pod.", "none", Query(f"max by (job, pod) ({cpu})", each), width=8),
+        lines("CPU", "Cores, by pod.", "suffix: cores", Query(f"max by (job, pod) ({cpu})", each), width=8),
     ]

@@ -29,17 +29,19 @@ def _now() -> list[Panel]:
     tokens = f"{_OWN}_generation_tokens:rate5m{{{_IN}}}"
     waiting = f"vllm:num_requests_waiting{{{_IN}}}"
     return [
-        number("InferenceServices", "How many there are.", "none", Query(f"count({ready})", "all")),
+        number(
+            "InferenceServices", "How many there are.", "suffix: services", Query(f"count({ready})", "all")
+        ),
         number(
             "Not ready",
             "Their status says why.",
-            "none",
+            "suffix: services",
             Query(f"count({ready} == 0) or vector(0)", "not ready"),
         ),
         number(
             "Miss their objectives",
             "Over the last hour: they spend their budget faster than the month allows.",
-            "none",
+            "suffix: services",
             Query(f"count({burning} > 1) or vector(0)", "burning"),
         ),
         number(
@@ -48,11 +50,16 @@ def _now() -> list[Panel]:
             "reqps",
             Query(f"sum(rate({_HTTP}[5m]))", "requests"),
         ),
-        number("Tokens", "Generated per second, all together.", "none", Query(f"sum({tokens})", "tokens/s")),
+        number(
+            "Tokens",
+            "Generated per second, all together.",
+            "suffix: tok/s",
+            Query(f"sum({tokens})", "tokens/s"),
+        ),
         number(
             "Waiting",
             "Sequences that wait for a place in a batch.",
-            "none",
+            "suffix: seq",
             Query(f"sum({waiting})", "waiting"),
         ),
         _table(tokens, waiting),
@@ -64,15 +71,18 @@ def _table(tokens: str, waiting: str) -> Panel:
     up = f'up{{job="stoker-inferenceservices",{_IN}}}'
     columns = [
         (Query(f"{reason} or max {_EACH} ({_READY} == 1)", "Ready"), "bool_yes_no"),
-        (Query(f"count {_EACH} (stoker_inferenceservice_traffic_percent{{{_IN}}} > 0)", "Revisions"), "none"),
-        (Query(f"sum {_EACH} ({up})", "Pods that answer"), "none"),
+        (
+            Query(f"count {_EACH} (stoker_inferenceservice_traffic_percent{{{_IN}}} > 0)", "Revisions"),
+            "suffix: revisions",
+        ),
+        (Query(f"sum {_EACH} ({up})", "Pods that answer"), "suffix: pods"),
         (Query(f"sum {_EACH} (rate({_HTTP}[5m]))", "Requests"), "reqps"),
-        (Query(tokens, "Tokens/s"), "none"),
+        (Query(tokens, "Tokens/s"), "suffix: tok/s"),
         (Query(f"{_OWN}_time_to_first_token_seconds:p95_5m{{{_IN}}}", "TTFT p95"), "s"),
         (Query(f"{_OWN}_failed_requests:ratio_rate5m{{{_IN}}}", "Failed"), "percentunit"),
         (Query(_errors_left(), "Error budget left"), "percentunit"),
         (Query(_tokens_left(), "TTFT budget left"), "percentunit"),
-        (Query(f"sum {_EACH} ({waiting})", "Waiting"), "none"),
+        (Query(f"sum {_EACH} ({waiting})", "Waiting"), "suffix: seq"),
     ]
     tells = (
         "One row each; the reason is there where it is not ready. Failed: share of requests over 5 minutes. "
@@ -102,14 +112,14 @@ def _objectives() -> list[Panel]:
         lines(
             "Speed of spending, failed requests",
             "1 spends a month's budget in a month. Over 14.4 for an hour, or 6 for six, somebody is called.",
-            "none",
+            "suffix:x",
             Query(f"{_OWN}_availability:burn1h{{{_IN}}}", f"1 h, {_NAME}"),
             Query(f"{_OWN}_availability:burn6h{{{_IN}}}", f"6 h, {_NAME}"),
         ),
         lines(
             "Speed of spending, late first tokens",
             "1 spends a month's budget in a month. Over 14.4 for an hour, or 6 for six, somebody is called.",
-            "none",
+            "suffix:x",
             Query(f"{_OWN}_first_token:burn1h{{{_IN}}}", f"1 h, {_NAME}"),
             Query(f"{_OWN}_first_token:burn6h{{{_IN}}}", f"6 h, {_NAME}"),
         ),
@@ -157,7 +167,7 @@ def _over_time() -> list[Panel]:
         lines(
             "Tokens",
             "Generated per second, by InferenceService.",
-            "none",
+            "suffix: tok/s",
             Query(f"sum {_EACH} ({tokens})", _NAME),
         ),
         lines(
@@ -184,7 +194,7 @@ def _over_time() -> list[Panel]:
         lines(
             "Ready",
             "1 where the condition Ready is True.",
-            "none",
+            "bool_yes_no",
             Query(f"max {_EACH} ({_READY})", _NAME),
         ),
         lines(
@@ -199,7 +209,7 @@ def _over_time() -> list[Panel]:
         lines(
             "Connections",
             "Open connections of clients at the gateway.",
-            "none",
+            "suffix: conn",
             Query(f"sum by (pod) (envoy_http_downstream_cx_active{{{_CLIENTS}}})", "{{pod}}"),
         ),
     ]

@@ -12,6 +12,7 @@ from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models import prometheus as prometheus_models
 
 _SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Panel = timeseries.Panel | heatmap.Panel | table.Panel | stat.Panel
 
 
@@ -79,7 +80,7 @@ def listing(
     """A table: one row per set of labels, one column per query, which has its own unit."""
     panel = table.Panel().title(title).description(tells).datasource(_SOURCE).span(24).height(10)
     renamed = {}
-    for letter, (query, unit) in zip("ABCDEFGHIJ", columns, strict=False):
+    for letter, (query, unit) in zip(_LETTERS[: len(columns)], columns, strict=True):
         format_ = prometheus_models.PromQueryFormat.TABLE
         panel = panel.with_target(_query(letter, query).instant().format(format_))
         renamed[f"Value #{letter}"] = query.legend
@@ -139,7 +140,7 @@ def _variable(wanted: Variable) -> dashboard.QueryVariable:
 
 
 def _queries(queries: Sequence[Query]) -> list[prometheus.Dataquery]:
-    return [_query(letter, query) for letter, query in zip("ABCDEFGH", queries, strict=False)]
+    return [_query(letter, query) for letter, query in zip(_LETTERS[: len(queries)], queries, strict=True)]
 
 
 def _query(letter: str, query: Query) -> prometheus.Dataquery:

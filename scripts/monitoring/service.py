@@ -89,20 +89,20 @@ def _work() -> list[Panel]:
         lines(
             "Tokens",
             "Per second and revision: read (prompts) and generated.",
-            "none",
+            "suffix: tok/s",
             Query(read, "read, {{revision}}"),
             Query(made, "generated, {{revision}}"),
         ),
         lines(
             "Batch size",
             "Sequences that a pod works on at once, on average over the pods of a revision.",
-            "none",
+            "suffix: seq",
             Query(f"avg by (revision) ({running})", "{{revision}}"),
         ),
         lines(
             "Queue",
             "Sequences that wait for a place in the batch, all pods of a revision.",
-            "none",
+            "suffix: seq",
             Query(f"sum by (revision) ({waiting})", "{{revision}}"),
         ),
         lines(
@@ -113,14 +113,14 @@ def _work() -> list[Panel]:
         ),
         lines(
             "KV cache",
-            "Share in use, by pod; full means preemptions. vLLM only.",
+            "Share in use, by pod; full means preemptions. Not of echo.",
             "percentunit",
             Query(f"max by (pod) (vllm:kv_cache_usage_perc{{{SERVICE}}})", "{{pod}}"),
         ),
         lines(
             "Preemptions",
-            "Sequences per second that are computed again. vLLM only.",
-            "none",
+            "Sequences per second that are computed again. Not of echo.",
+            "suffix: seq/s",
             Query(rate("vllm:num_preemptions_total", "pod", SERVICE), "{{pod}}"),
         ),
         lines(
@@ -132,7 +132,7 @@ def _work() -> list[Panel]:
         lines(
             "Ends of sequences",
             "Per second: the model's end, the length asked for, or the client left.",
-            "none",
+            "suffix: seq/s",
             Query(rate("vllm:request_success_total", "finished_reason", SERVICE), "{{finished_reason}}"),
         ),
         lines(

@@ -70,16 +70,23 @@ def cold_start() -> list[Panel]:
         lines(
             "Pods by phase",
             "How many are in which phase.",
-            "none",
+            "suffix: pods",
             Query(
                 f"sum by (revision, phase) (stoker_runtime_phase{{{SERVICE}}}) > 0",
                 "{{phase}}, {{revision}}",
             ),
         ),
         lines(
+            "Replicas",
+            "Ready ones of all revisions, and how many are wanted.",
+            "suffix: pods",
+            Query(f"max by (state) (stoker_inferenceservice_replicas{{{NAMED}}})", "{{state}}"),
+            width=8,
+        ),
+        lines(
             "Ends of pods",
             "How many serve, still serve before their end, or only finish what they began.",
-            "none",
+            "suffix: pods",
             Query(f"sum by (state) (stoker_runtime_drain_state{{{SERVICE}}})", "{{state}}"),
             width=8,
         ),
@@ -107,7 +114,7 @@ def pods() -> list[Panel]:
         lines(
             "CPU",
             "Cores, of the server's process.",
-            "none",
+            "suffix: cores",
             Query(rate("process_cpu_seconds_total", "pod", SERVICE), "{{pod}}"),
             width=8,
         ),

@@ -19,7 +19,8 @@ def written(value: float, unit: str) -> str:
         if unit == name and value:
             size, word = next((each for each in scale if abs(value) >= each[0] * 0.9999), scale[-1])
             return f"{_short(value / size)} {word}"
-    return _short(value) + _AFTER.get(unit, "")
+    prefix, _, own = unit.partition("suffix:")
+    return _short(value) + (own if not prefix and own else _AFTER.get(unit, ""))
 
 
 def _short(value: float) -> str:

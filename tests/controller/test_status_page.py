@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+from controller.target import INVALID
 from runtime.failures import Reason
 from stoker.serving.rendering.selection import NoRuntimeReason
 from stoker.serving.status import reasons
@@ -68,6 +69,8 @@ def test_every_reason_is_on_the_page_and_the_reverse() -> None:
 def test_what_counts_by_reason_knows_all_of_them() -> None:
     page = PAGE.read_text().partition("## Reasons")[2].partition("\n## Events")[0]
     assert set(re.findall(r"^\| `([A-Za-z]+)` \|", page, re.MULTILINE)) == reasons.REASONS
+    assert reasons.REASONS.issuperset(reasons.SPEC_REASONS)
+    assert {*get_args(NoRuntimeReason), INVALID} == set(reasons.SPEC_REASONS)
     assert reasons.known("OOMKilled") == "OOMKilled"
     assert reasons.known("Whatever_a_program:says") == reasons.OTHER
 

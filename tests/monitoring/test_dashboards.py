@@ -90,6 +90,7 @@ def test_each_panel_says_what_it_shows_in_which_unit() -> None:
         assert panel["description"], where
         defaults, overrides = panel["fieldConfig"]["defaults"], panel["fieldConfig"]["overrides"]
         units = [each for rule in overrides for each in rule["properties"] if each["id"] == "unit"]
+        assert "none" not in {defaults.get("unit"), *(each["value"] for each in units)}, where
         assert defaults.get("unit") or len(units) == len(panel["targets"]), where
         for target in panel["targets"]:
             assert target["legendFormat"], where

@@ -27,6 +27,8 @@ from scripts.monitoring.units import written
         (518400, "s", "6 d"),
         (3e-7, "s", "0.3 µs"),
         (0.995, "percentunit", "99.5 %"),
+        (1234.0, "suffix: tok/s", "1,234 tok/s"),
+        (14.4, "suffix:x", "14.4x"),
         (1572864, "bytes", "1.5 MiB"),
         (12.34, "reqps", "12.3 req/s"),
         (1, "bool_yes_no", "yes"),

@@ -18,7 +18,7 @@ from stoker.local.prometheus.program import program
 from tests.ports import free_port
 from tests.runtime.serving import Server, serve
 
-_VLLM_ALONE = {"KV cache", "Preemptions", "Prefix cache"}
+_NOT_OF_ECHO = {"KV cache", "Preemptions", "Prefix cache"}
 _GATEWAYS = {"Answers to clients", "Connections"}
 _ONLY_WHERE_IT_HAPPENS = {"Clients that left"}
 _OBJECTIVES = {"stoker.dev/objective-availability": "99.5", "stoker.dev/objective-ttft-seconds": "0.001"}
@@ -32,7 +32,7 @@ async def test_the_dashboards_of_services_have_data(tmp_path: Path) -> None:
         for panel in listing.panels()
         for query in panel.queries
         if panel.dashboard != "control-plane"
-        if panel.title not in _VLLM_ALONE | _GATEWAYS | _ONLY_WHERE_IT_HAPPENS
+        if panel.title not in _NOT_OF_ECHO | _GATEWAYS | _ONLY_WHERE_IT_HAPPENS
     }
     assert len(wanted) > 50
     burns = 'stoker:inferenceservice_first_token:burn5m{le="0.001",name="m",namespace="a"} > 0'
@@ -66,6 +66,7 @@ async def _controller() -> AsyncIterator[str]:
         "components": {
             "predictor": {"latestCreatedRevision": "r1", "latestRolledoutRevision": "r1", "traffic": traffic}
         },
+        "summary": {"replicas": "1/1"},
         "coldStart": {"scheduledSeconds": 1.0, "loadedSeconds": 9.0},
     }
     metrics.services.judged({"metadata": metadata}, status, "Complete", 1_800_000_000.0)

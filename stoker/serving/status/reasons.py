@@ -22,6 +22,8 @@ REASONS = frozenset(
         "BackendUnavailable", "OutOfMemory", "PortInUse", "EngineFailed", "EngineDied", "ModelLoadFailed",
     }
 )  # fmt: skip
+# Of a spec that cannot become a revision.
+SPEC_REASONS = ("InvalidPredictorSpec", "NoSupportingRuntime", "RuntimeDisabled", "RuntimeNotRecognized")
 
 
 def known(reason: str) -> str:
