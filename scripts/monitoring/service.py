@@ -16,17 +16,17 @@ _WHOLE = "vllm:e2e_request_latency_seconds"
 def service() -> Dashboard:
     """What do clients of one feel, and why?"""
     tells = "One InferenceService, by revision: what its clients feel, and why."
-    info = "stoker_runtime_build_info"
+    pods_of = 'up{job="stoker-inferenceservices",'  # of any server, Stoker's or not
     chosen = Variable(
         "service",
         "InferenceService",
         "One of them; several are added up.",
-        f"{info}{{{IN}}}",
+        f"{pods_of}{IN}}}",
         "name",
         several=False,
     )
     words = "One, to judge it alone; lines show each."
-    revision = Variable("revision", "Revision", words, f"{info}{{{NAMED}}}", "revision")
+    revision = Variable("revision", "Revision", words, f"{pods_of}{NAMED}}}", "revision")
     rows = [
         ("What clients feel", _felt()),
         ("Spread", _spread()),

@@ -144,6 +144,17 @@ def test_the_runbook_asks_for_metrics_that_there_are() -> None:
     assert len(asked) > 10
 
 
+def test_the_runbook_looks_for_lines_that_programs_write() -> None:
+    """What it greps for is in a call of a logger, or is a field of every line."""
+    looked_for = set(re.findall(r"grep '?([\w ]+)'?`", RUNBOOK.read_text()))
+    folders = ("controller", "webhook", "gateway", "stoker/kube")
+    sources = "\n".join(file.read_text() for folder in folders for file in (page.ROOT / folder).rglob("*.py"))
+    logged = re.findall(r"\blog\.\w+\(\s*\"([^\"]+)\"", sources)
+    assert len(looked_for) > 5
+    assert {words for words in looked_for if not any(words in line for line in logged)} == {"reconcile_id"}
+    assert "reconcile_id=" in sources
+
+
 @pytest.mark.parametrize("rule", generated.rules(), ids=lambda rule: rule.get("alert") or rule["record"])
 def test_a_rule_reads_what_there_is(rule: dict[str, Any]) -> None:
     assert queries.reads(rule["expr"]).series
