@@ -317,6 +317,33 @@ def test_two_volumes_cannot_be_in_one_place() -> None:
     assert rendered(isvc("hf://org/model"), OWN, {"containers": [container]})[1] == []
 
 
+@pytest.mark.parametrize(
+    ("uri", "kind", "name"),
+    [
+        ("pvc://claim/model", "volumes", "kserve-pvc-source"),
+        ("file:///srv/model", "volumes", "model-folder"),
+        ("hf://org/model", "volumes", "kserve-provision-location"),
+        ("hf://org/model", "volumes", "storage-initializer-tmp"),
+        ("hf://org/model", "initContainers", "storage-initializer"),
+    ],
+)
+def test_what_stoker_adds_has_its_names_to_itself(uri: str, kind: str, name: str) -> None:
+    given = [{"name": "mine", "image": "a:1"}, {"name": name, "image": "a:1"}]
+    service = isvc(uri)
+    users = replace(service, predictor=replace(service.predictor, raw={kind: given}))
+    pod = {"containers": [{"name": "kserve-container"}], kind: given}
+    (problem,) = rendered(users, OTHER, pod)[1]
+    assert problem.field == f"spec.predictor.{kind}[1].name"
+    assert "Stoker adds" in problem.message
+    (problem,) = rendered(service, OTHER, pod)[1]
+    assert problem.field == FIELD
+    assert f"called {name}" in problem.message
+    assert "the runtime has one" in problem.message
+    if uri.startswith("hf"):
+        assert rendered(users, OWN, pod)[1] == []  # it fetches by itself: nothing is added
+    assert rendered(users, OTHER, {**pod, kind: given[:1]})[1] == []
+
+
 def test_kserves_variable_names_the_model_of_a_container_of_ones_own() -> None:
     container = {
         "name": "mine",

@@ -8,31 +8,32 @@ s3://; pvc:// and file:// are mounted there as they are.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
 from typing import Any
 
 from stoker.serving import names, quantities
 from stoker.serving.api.objects import InferenceService, ServingRuntime
 from stoker.serving.api.reading import Object
-from stoker.serving.problems import FieldProblem, child, forbidden
+from stoker.serving.problems import FieldProblem, child
 from stoker.serving.rendering.arguments import merge_args, value_of
 from stoker.serving.rendering.expansion import expand, join_literally
 from stoker.serving.rendering.storage_credentials import SECRET_ANNOTATION, annotations_used, with_credentials
+from stoker.serving.rendering.storage_names import (
+    CLAIM_VOLUME,
+    FETCHED_VOLUME,
+    FOLDER_VOLUME,
+    INITIALIZER,
+    MOUNT,
+    SCRATCH_VOLUME,
+    taken,
+)
 from stoker.serving.rendering.storage_uri import StorageUri, read
 from stoker.serving.settings import Settings
 
-MOUNT = "/mnt/models"
-INITIALIZER = "storage-initializer"
 FETCHES_ANNOTATION = f"{names.DOMAIN}/fetches"
 READ_ONLY_ANNOTATION = "storage.kserve.io/readonly"
 URI_FLAG = "storage_uri"
 URI_VARIABLE = "STORAGE_URI"  # KServe's way to name a model for containers of one's own
 
-# KServe's names: sidecars of users mount these volumes.
-_FETCHED_VOLUME = "kserve-provision-location"
-_CLAIM_VOLUME = "kserve-pvc-source"
-_FOLDER_VOLUME = "model-folder"
-_SCRATCH_VOLUME = f"{INITIALIZER}-tmp"
 _IMAGE_USER = 65532
 
 # Of the serving container's environment, what says how models are fetched. What says where that container
@@ -98,9 +99,8 @@ def apply_storage(
         return spec
     uri, found = read(field[1], field[0], file_uris=settings.file_uris)
     own = fetches_itself(isvc, runtime)
-    mounts = uri is not None and (not own or uri.scheme in ("pvc", "file"))
-    if mounts:
-        found += _taken(spec, field[0])
+    if uri is not None and (not own or uri.scheme in ("pvc", "file")):
+        found += taken(spec, isvc.predictor, uri.scheme, field[0])
     problems += found
     if uri is None or found:
         return spec
@@ -118,9 +118,9 @@ def apply_storage(
     starting = _initializer(uri, trusted, spec, settings)
     made = _with_volume(
         spec,
-        [_with_mount(serving, _mount(_FETCHED_VOLUME, readOnly=True)), *others],
-        {"name": _FETCHED_VOLUME, "emptyDir": {}},
-        {"name": _SCRATCH_VOLUME, "emptyDir": {}},
+        [_with_mount(serving, _mount(FETCHED_VOLUME, readOnly=True)), *others],
+        {"name": FETCHED_VOLUME, "emptyDir": {}},
+        {"name": SCRATCH_VOLUME, "emptyDir": {}},
     )
     # First: init containers of the user's may want to look at the model.
     return made | {"initContainers": [starting, *(spec.get("initContainers") or [])]}
@@ -140,11 +140,11 @@ def source_of(template: Object) -> str | None:
 
 def _source_of_volume(spec: Object) -> str | None:
     for volume in spec.get("volumes") or []:
-        if volume.get("name") == _CLAIM_VOLUME and volume.get("persistentVolumeClaim"):
+        if volume.get("name") == CLAIM_VOLUME and volume.get("persistentVolumeClaim"):
             mounts = spec["containers"][0].get("volumeMounts") or []
-            path = next((each.get("subPath", "") for each in mounts if each["name"] == _CLAIM_VOLUME), "")
+            path = next((each.get("subPath", "") for each in mounts if each["name"] == CLAIM_VOLUME), "")
             return f"pvc://{volume['persistentVolumeClaim']['claimName']}/{path}".rstrip("/")
-        if volume.get("name") == _FOLDER_VOLUME and volume.get("hostPath"):
+        if volume.get("name") == FOLDER_VOLUME and volume.get("hostPath"):
             return f"file://{volume['hostPath']['path']}"
     return None
 
@@ -153,18 +153,18 @@ def _mounted(uri: StorageUri, *, writable: bool) -> tuple[Object, Object]:
     """The volume of a pvc:// or file:// URI and where the serving container sees it."""
     if uri.scheme == "file":
         # Type Directory: else a folder that does not exist is made, by root.
-        volume = {"name": _FOLDER_VOLUME, "hostPath": {"path": uri.path, "type": "Directory"}}
-        return volume, _mount(_FOLDER_VOLUME, readOnly=True)
-    volume = {"name": _CLAIM_VOLUME, "persistentVolumeClaim": {"claimName": uri.place}}
+        volume = {"name": FOLDER_VOLUME, "hostPath": {"path": uri.path, "type": "Directory"}}
+        return volume, _mount(FOLDER_VOLUME, readOnly=True)
+    volume = {"name": CLAIM_VOLUME, "persistentVolumeClaim": {"claimName": uri.place}}
     below = {"subPath": uri.path} if uri.path else {}
-    return volume, _mount(_CLAIM_VOLUME, readOnly=not writable, **below)
+    return volume, _mount(CLAIM_VOLUME, readOnly=not writable, **below)
 
 
 def _initializer(uri: StorageUri, serving: Object, spec: Object, settings: Settings) -> Object:
     """The container that fetches before the others start."""
     env = [each for each in serving.get("env") or [] if _is_copied(str(each.get("name")))]
     home = {"name": "HOME", "value": "/tmp"}
-    mounts = [_mount(_FETCHED_VOLUME), {"name": _SCRATCH_VOLUME, "mountPath": "/tmp"}]
+    mounts = [_mount(FETCHED_VOLUME), {"name": SCRATCH_VOLUME, "mountPath": "/tmp"}]
     security: Object = {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -228,14 +228,6 @@ def _files_of(env: list[Object], serving: Object) -> list[Object]:
         for mount in serving.get("volumeMounts") or []
         if any(value.startswith(f"{str(mount.get('mountPath')).rstrip('/')}/") for value in values)
     ]
-
-
-def _taken(spec: Object, path: str) -> Iterator[FieldProblem]:
-    """Mounts of the user's or the runtime's where the model would be."""
-    for mount in spec["containers"][0].get("volumeMounts") or []:
-        where = str(mount.get("mountPath", "")).rstrip("/")
-        if where == MOUNT:
-            yield forbidden(path, f"volume {mount.get('name')} is mounted at {MOUNT} too; leave one out")
 
 
 def _with_mount(container: Object, mount: Object) -> Object:
