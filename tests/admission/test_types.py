@@ -48,6 +48,8 @@ def test_every_field_may_have_another_type(wrong: Any) -> None:
     for steps in fields(pod_schema.definition("Container")):
         judged(model(**put(steps, wrong)))
         judged(own(**put(steps, wrong)))
+    for steps in fields(pod_schema.definition("ContainerPort")):
+        judged(model(ports=[{"containerPort": 80, **put(steps, wrong)}]))
     for steps in fields(pod_schema.definition("PodSpec")):
         if steps[0] not in ("containers", "initContainers", "ephemeralContainers", "volumes"):
             judged(isvc(**put(steps, wrong)))

@@ -9,6 +9,7 @@ from stoker.serving import names
 from stoker.serving.admission import keys, pods, security, spelling, warnings
 from stoker.serving.admission.flags import check_flags
 from stoker.serving.admission.places import Place, told_once
+from stoker.serving.admission.unreadable import Gone, without
 from stoker.serving.api.objects import ServingRuntime, read_runtime
 from stoker.serving.api.reading import Object
 from stoker.serving.api.runtimes import PROTOCOLS
@@ -30,8 +31,8 @@ class Around:
 def judge(obj: Object, around: Around) -> tuple[tuple[FieldProblem, ...], tuple[str, ...]]:
     """Problems and warnings of a runtime that is to be stored."""
     runtime, problems = read_runtime(obj)
-    readable = not problems
     spec = _object(obj, "spec")
+    rest = without(obj, problems, read_runtime) if problems else (obj, Gone())
     of_keys, warned = keys.of_runtime(_object(obj, "metadata"))
     problems += of_keys
     for found in (
@@ -40,8 +41,8 @@ def judge(obj: Object, around: Around) -> tuple[tuple[FieldProblem, ...], tuple[
         pods.metadata(spec, "spec"),
         _formats(runtime),
         _serving_container(runtime) if not runtime.multi_model else iter(()),
-        _containers(runtime, readable=readable),
-        _pod(runtime, spec) if readable else iter(()),
+        _names(runtime),
+        _whole(rest) if rest is not None else iter(()),
         _flags(runtime, around, warned),
         security.of_pod(spec, "spec") if around.restricted and runtime.scope != "cluster" else iter(()),
     ):
@@ -90,26 +91,34 @@ def _formats(runtime: ServingRuntime) -> Iterator[FieldProblem]:
         spoken.add(protocol)
 
 
-def _containers(runtime: ServingRuntime, *, readable: bool) -> Iterator[FieldProblem]:
+def _names(runtime: ServingRuntime) -> Iterator[FieldProblem]:
     seen: set[str] = set()
     for number, container in enumerate(runtime.containers):
-        path, name = child("spec.containers", number), str(container.get("name"))
+        name = str(container.get("name"))
         if name in seen:
-            yield duplicate(child(path, "name"), name)
+            yield duplicate(child("spec.containers", number, "name"), name)
         seen.add(name)
-        if readable:
-            yield from checks.check_resources(container, child(path, "resources"))
+
+
+def _whole(rest: tuple[Object, Gone]) -> Iterator[FieldProblem]:
+    """Of complete pods: of the runtime, or of what can be read of it."""
+    obj, gone = rest
+    runtime = read_runtime(obj)[0]
+    for number, container in enumerate(runtime.containers):
+        found = checks.check_resources(container, child("spec.containers", number, "resources"))
+        yield from (each for each in found if not gone.explains(each))
+    yield from (each for each in _pod(runtime, _object(obj, "spec")) if not gone.explains(each))
 
 
 def _pod(runtime: ServingRuntime, spec: Object) -> Iterator[FieldProblem]:
     """What Kubernetes would refuse in every pod made from this."""
     top = Place("spec", spec)
-    placed = [
-        (each, top.field(kind).entry(number, each))
+    containers, starting = (
+        [(each, top.field(kind).entry(number, each)) for number, each in enumerate(spec.get(kind) or [])]
         for kind in ("containers", "initContainers")
-        for number, each in enumerate(spec.get(kind) or [])
-    ]
-    yield from pods.whole(runtime.pod_spec | {"containers": list(runtime.containers)}, placed, top, {})
+    )
+    pod = runtime.pod_spec | {"containers": list(runtime.containers)}
+    yield from pods.whole(pod, containers, starting, top, {})
 
 
 def _flags(runtime: ServingRuntime, around: Around, warned: list[str]) -> Iterator[FieldProblem]:

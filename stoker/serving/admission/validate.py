@@ -27,6 +27,7 @@ from stoker.serving.admission.choosing import choose
 from stoker.serving.admission.flags import check_flags
 from stoker.serving.admission.places import told_once
 from stoker.serving.admission.sources import check_sources, source_warnings
+from stoker.serving.admission.unreadable import Gone, without
 from stoker.serving.api.objects import InferenceService, ServingRuntime, read_inference_service
 from stoker.serving.api.reading import Object
 from stoker.serving.problems import FieldProblem, child
@@ -134,21 +135,33 @@ def _ratcheted(judge: Callable[[Object], Verdict], obj: Object, old: Object | No
 
 def _judge(obj: Object, around: _Around) -> Verdict:
     isvc, problems = read_inference_service(obj)
-    readable = not problems
+    gone = Gone()
+    whole: InferenceService | None = isvc
+    if problems:
+        rest = without(obj, problems, read_inference_service)
+        whole, gone = (read_inference_service(rest[0])[0], rest[1]) if rest else (None, gone)
+        if whole is not None and whole.predictor.model is None and not whole.predictor.containers:
+            whole = None
     for group in _as_written(obj, isvc, around):
         problems += told_once(group, problems)
     around.warned.extend(warnings.of_inference_service(isvc))
     around.warned.extend(warnings.of_secrets(isvc.predictor.raw, "spec.predictor"))
-    if readable:
+    if whole is isvc:
         around.warned.extend(source_warnings(isvc))
-    choice = choose(isvc, around.runtimes)
+    choice = choose(isvc if whole is None else whole, around.runtimes)
     if choice.problem is not None:
         if around.settings.missing_runtime == "warn":
             around.warned.append(str(choice.problem))
         else:
             problems.append(choice.problem)
-    found = _as_rendered(choice.isvc, choice.runtime, around) if readable and choice.isvc else None
-    problems += told_once(found if found is not None else _unrendered(isvc), problems)
+    if whole is not isvc or choice.isvc is None:
+        problems += told_once(_in_parts(isvc), problems)
+    if whole is not None:
+        if choice.isvc is None:
+            found = _of_no_runtime(whole, around)
+        else:
+            found = _as_rendered(choice.isvc, choice.runtime, around, gone)
+        problems += told_once((each for each in found if not gone.explains(each)), problems)
     return Verdict(tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(around.warned)))
 
 
@@ -167,15 +180,33 @@ def _as_written(obj: Object, isvc: InferenceService, around: _Around) -> Iterato
         yield list(security.of_predictor(isvc.predictor.raw))
 
 
-def _unrendered(isvc: InferenceService) -> list[FieldProblem]:
+def _in_parts(isvc: InferenceService) -> list[FieldProblem]:
     """What can be said of the pod without a runtime or where parts of it cannot be read."""
     return [*checks.unsupported(isvc), *pods.as_written(isvc)]
 
 
+def _of_no_runtime(isvc: InferenceService, around: _Around) -> list[FieldProblem]:
+    """What can be said where nobody knows whose pod it will be. What is missing may be the runtime's."""
+    model = isvc.predictor.model
+    arguments = [str(each) for each in (model.container.get("args") or [] if model else [])]
+    found = list(check_sources(isvc, None, arguments, around.settings))
+    for container, path in _written_containers(isvc):
+        found += checks.check_resources(container, child(path, "resources"))
+    return [each for each in found if each.reason != "FieldValueRequired"]
+
+
+def _written_containers(isvc: InferenceService) -> Iterator[tuple[Object, str]]:
+    if isvc.predictor.model is not None:
+        yield isvc.predictor.model.container, isvc.predictor.model.path
+    for kind in ("containers", "initContainers"):
+        for number, container in enumerate(isvc.predictor.raw.get(kind) or []):
+            yield container, child("spec.predictor", kind, number)
+
+
 def _as_rendered(
-    isvc: InferenceService, runtime: ServingRuntime | None, around: _Around
+    isvc: InferenceService, runtime: ServingRuntime | None, around: _Around, gone: Gone
 ) -> list[FieldProblem]:
-    """Problems of the merged pod and of the flags in it."""
+    """Problems of the merged pod and of the flags in it; `gone`: what was taken out for it."""
     rendered, problems = try_template(isvc, runtime, around.settings)
     arguments, schema = _arguments(isvc, runtime), _schema(isvc, runtime, around)
     flags = _flags(isvc, runtime, arguments, schema)
@@ -190,7 +221,8 @@ def _as_rendered(
         return [*problems, *told_once(pods.as_written(isvc), problems)]
     spec, variants = rendered[0]["spec"], around.settings.image_variants
     problems += told_once(pods.as_merged(isvc, runtime, spec), problems)
-    problems += told_once(parallelism.check(isvc, spec["containers"][0], schema, variants), problems)
+    if isvc.predictor.model is None or not gone.below(child(isvc.predictor.model.path, "resources")):
+        problems += told_once(parallelism.check(isvc, spec["containers"][0], schema, variants), problems)
     around.warned.extend(warnings.of_pod(isvc, runtime, spec, around.settings))
     around.warned.extend(parallelism.warn(isvc, spec, schema, around.largest_devices, variants))
     return problems

@@ -56,6 +56,10 @@ def check_container(container: Object, path: str, problems: list[FieldProblem]) 
     reader.strings("args")
     reader.strings("command")
     _check_keyed(reader, CONTAINER_KEYS)
+    # With the number it tells ports apart.
+    for number, port in enumerate(container["ports"] if isinstance(container.get("ports"), list) else []):
+        if isinstance(port, dict):
+            Reader(port, child(path, "ports", number), problems).text("protocol")
     reader.objects("envFrom")
     for name in _CONTAINER_OBJECTS:
         reader.object(name)
