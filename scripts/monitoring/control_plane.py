@@ -121,7 +121,7 @@ def _controller() -> list[Panel]:
         lines(
             "Leader",
             "Which replica leads.",
-            "bool_yes_no",
+            "short",
             Query('max by (pod) (leader_election_master_status{name="stoker-controller"})', "{{pod}}"),
         ),
     ]

@@ -29,19 +29,17 @@ def _now() -> list[Panel]:
     tokens = f"{_OWN}_generation_tokens:rate5m{{{_IN}}}"
     waiting = f"vllm:num_requests_waiting{{{_IN}}}"
     return [
-        number(
-            "InferenceServices", "How many there are.", "suffix: services", Query(f"count({ready})", "all")
-        ),
+        number("InferenceServices", "How many there are.", "short", Query(f"count({ready})", "all")),
         number(
             "Not ready",
             "Their status says why.",
-            "suffix: services",
+            "short",
             Query(f"count({ready} == 0) or vector(0)", "not ready"),
         ),
         number(
             "Miss their objectives",
             "Over the last hour: they spend their budget faster than the month allows.",
-            "suffix: services",
+            "short",
             Query(f"count({burning} > 1) or vector(0)", "burning"),
         ),
         number(
@@ -73,7 +71,7 @@ def _table(tokens: str, waiting: str) -> Panel:
         (Query(f"{reason} or max {_EACH} ({_READY} == 1)", "Ready"), "bool_yes_no"),
         (
             Query(f"count {_EACH} (stoker_inferenceservice_traffic_percent{{{_IN}}} > 0)", "Revisions"),
-            "suffix: revisions",
+            "short",
         ),
         (Query(f"sum {_EACH} ({up})", "Pods that answer"), "suffix: pods"),
         (Query(f"sum {_EACH} (rate({_HTTP}[5m]))", "Requests"), "reqps"),
@@ -194,7 +192,7 @@ def _over_time() -> list[Panel]:
         lines(
             "Ready",
             "1 where the condition Ready is True.",
-            "bool_yes_no",
+            "short",
             Query(f"max {_EACH} ({_READY})", _NAME),
         ),
         lines(
