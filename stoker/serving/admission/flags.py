@@ -100,7 +100,11 @@ def _repeated(
 
 def _stray(args: Sequence[str], flags: Sequence[Flag], path: str) -> Iterator[FieldProblem]:
     taken = {index for flag in flags for index in range(flag.index, flag.index + _width(flag))}
-    for index, word in enumerate(args):
+    end = args.index("--") if "--" in args else len(args)
+    if end < len(args):
+        detail = "nothing after it is read as a flag; leave it out"
+        yield invalid(child(path, end), "--", detail)
+    for index, word in enumerate(args[:end]):
         if index not in taken:
             meant = f"--{word}" if "=" in word else "--name=value"
             yield invalid(child(path, index), word, f"must be a flag or the value of one: {meant}")

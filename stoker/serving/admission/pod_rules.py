@@ -136,9 +136,11 @@ def _claim(claim: Object, at: Place) -> Found:
     given = [
         name for name in ("resourceClaimName", "resourceClaimTemplateName") if claim.get(name) is not None
     ]
-    if len(given) != 1:
+    if not given:
+        yield required(at.path, "one of resourceClaimName and resourceClaimTemplateName")
+    elif len(given) > 1:
         detail = "must have exactly one of resourceClaimName and resourceClaimTemplateName"
-        yield invalid(at.path, sorted(claim), detail)
+        yield invalid(at.path, given, detail)
 
 
 def only_sidecars(containers: Sequence[tuple[Object, Place]]) -> Found:

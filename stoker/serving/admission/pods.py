@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stoker.serving.admission import pod_rules, pod_schema, pod_shape, syntax
+from stoker.serving.admission.owners import with_owners
 from stoker.serving.admission.places import Place
 from stoker.serving.api.objects import InferenceService, ServingRuntime
 from stoker.serving.api.reading import Object
 from stoker.serving.api.shapes import POD_FIELDS
 from stoker.serving.problems import FieldProblem, child
+from stoker.serving.rendering.placeholders import Values, replace
 
 
 def as_written(isvc: InferenceService) -> Iterator[FieldProblem]:
@@ -52,7 +54,23 @@ def as_merged(isvc: InferenceService, runtime: ServingRuntime | None, spec: Obje
     """What Kubernetes would refuse in the rendered pod, or run in vain, at the user's fields."""
     top = Place("spec.predictor", isvc.predictor.raw)
     sound = _sound(runtime) if runtime is not None else {}
-    return whole(spec, list(_containers(isvc, spec, top)), top, sound)
+    listed = [list(_placed(isvc, spec, kind, top)) for kind in ("containers", "initContainers")]
+    found = whole(spec, listed[0], listed[1], top, sound)
+    found += _filled_labels(isvc, runtime)
+    return with_owners(found, isvc, runtime) if found else found
+
+
+def _filled_labels(isvc: InferenceService, runtime: ServingRuntime | None) -> Iterator[FieldProblem]:
+    """What placeholders make of labels: only words may stand there, and anything in an annotation."""
+    below = runtime.pod_labels if runtime is not None else {}
+    for key, value in {**below, **isvc.predictor.labels}.items():
+        if "{{" not in value:
+            continue
+        missing: list[FieldProblem] = []
+        values = Values(isvc.name, isvc.namespace, isvc.labels, isvc.annotations)
+        filled, used = replace(value, values, "", missing)
+        if used and not missing:
+            yield from syntax.label_value(filled, child("spec.predictor.labels", key), filled=True)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -66,31 +84,36 @@ def _sound(runtime: ServingRuntime) -> pod_shape.Sound:
 
 
 def whole(
-    spec: Object, placed: list[tuple[Object, Place]], top: Place, sound: pod_shape.Sound
+    spec: Object,
+    containers: list[tuple[Object, Place]],
+    starting: list[tuple[Object, Place]],
+    top: Place,
+    sound: pod_shape.Sound,
 ) -> list[FieldProblem]:
-    """Problems of a complete PodSpec; `placed`: its containers, init containers too, each with its place."""
+    """Problems of a complete PodSpec; `containers`, `starting`: its containers and its init containers, each
+    with its place.
+    """
     rest = {name: value for name, value in spec.items() if name not in ("containers", "initContainers")}
     pod, container = pod_schema.definition("PodSpec"), pod_schema.definition("Container")
     found = pod_shape.check(rest | {"containers": []}, pod, top, pod_rules.RULES, sound)
+    placed = [*containers, *starting]
     for each, place in placed:
         found += pod_shape.check(each, container, place, pod_rules.RULES, sound)
     if any(isinstance(problem, pod_shape.Mistyped) for problem in found):
         return found
     found += pod_rules.sleeps(spec, top)
-    # Containers come first, init containers after them.
-    found += pod_rules.only_sidecars(placed[len(spec.get("containers") or []) :])
+    found += pod_rules.only_sidecars(starting)
     found += pod_rules.volumes_that_exist(placed, spec.get("volumes") or [], spec.get("resourceClaims") or [])
     return found
 
 
-def _containers(isvc: InferenceService, spec: Object, top: Place) -> Iterator[tuple[Object, Place]]:
-    model = isvc.predictor.model
-    for kind in ("containers", "initContainers"):
-        listed = top.field(kind)
-        for number, container in enumerate(spec.get(kind) or []):
-            if kind == "containers" and number == 0 and model is not None:
-                yield container, Place(model.path, model.container)
-            elif kind == "containers" and model is None and len(spec[kind]) == 1:
-                yield container, listed.entry(0, container)  # the only one may have had another name
-            else:
-                yield container, listed.entry(number, container, ("name",))
+def _placed(isvc: InferenceService, spec: Object, kind: str, top: Place) -> Iterator[tuple[Object, Place]]:
+    """Containers of one kind, each with where the user wrote it."""
+    model, listed = isvc.predictor.model, top.field(kind)
+    for number, container in enumerate(spec.get(kind) or []):
+        if kind == "containers" and number == 0 and model is not None:
+            yield container, Place(model.path, model.container)
+        elif kind == "containers" and model is None and len(spec[kind]) == 1:
+            yield container, listed.entry(0, container)  # the only one may have had another name
+        else:
+            yield container, listed.entry(number, container, ("name",))

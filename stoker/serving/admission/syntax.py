@@ -52,9 +52,9 @@ def qualified_name(value: str, path: str) -> Found:
         yield invalid(path, value, detail)
 
 
-def label_value(value: Any, path: str) -> Found:
-    """Values of labels: a word of at most 63 characters, or nothing."""
-    if isinstance(value, str) and filled_in_later(value):
+def label_value(value: Any, path: str, *, filled: bool = False) -> Found:
+    """Values of labels: a word of at most 63 characters, or nothing. `filled`: no placeholders are left."""
+    if not filled and isinstance(value, str) and filled_in_later(value):
         return
     if not isinstance(value, str) or (value and not (len(value) <= 63 and _WORD.fullmatch(value))):
         yield invalid(path, value, "must be at most 63 letters, digits, '-', '_' and '.', or empty")

@@ -15,7 +15,10 @@ Object = Mapping[str, Any]
 
 
 def _env(variable: Object, at: Place) -> Found:
-    yield from syntax.env_name(variable["name"], at.field("name").path)
+    if not variable["name"]:
+        yield required(at.field("name").path, "the name of the variable")
+    else:
+        yield from syntax.env_name(variable["name"], at.field("name").path)
     path = ((variable.get("valueFrom") or {}).get("fieldRef") or {}).get("fieldPath")
     if path in ("metadata.annotations", "metadata.labels"):
         where = at.field("valueFrom").field("fieldRef").field("fieldPath").path
@@ -26,11 +29,10 @@ def _env(variable: Object, at: Place) -> Found:
 
 def _env_source(source: Object, at: Place) -> Found:
     given = [name for name, value in source.items() if value is not None]
-    if len(given) != 1:
-        detail = (
-            "must have exactly one of configMapKeyRef, fieldRef, fileKeyRef, resourceFieldRef, secretKeyRef"
-        )
-        yield invalid(at.path, sorted(given), detail)
+    if not given:
+        yield required(at.path, f"one of {_SOURCES}")
+    elif len(given) > 1:
+        yield invalid(at.path, sorted(given), f"must have exactly one of {_SOURCES}")
 
 
 def _key_reference(reference: Object, at: Place) -> Found:
@@ -41,7 +43,9 @@ def _key_reference(reference: Object, at: Place) -> Found:
 
 def _env_from(source: Object, at: Place) -> Found:
     given = [name for name in ("configMapRef", "secretRef") if source.get(name) is not None]
-    if len(given) != 1:
+    if not given:
+        yield required(at.path, "one of configMapRef and secretRef")
+    elif len(given) > 1:
         yield invalid(at.path, given, "must have exactly one of configMapRef and secretRef")
     for name in given:
         if not source[name].get("name"):
@@ -65,6 +69,7 @@ def _field(reference: Object, at: Place) -> Found:
         yield invalid(at.field("fieldPath").path, path, detail)
 
 
+_SOURCES = "configMapKeyRef, fieldRef, fileKeyRef, resourceFieldRef, secretKeyRef"
 _RESOURCE_FIELDS = tuple(
     f"{part}.{name}" for part in ("limits", "requests") for name in ("cpu", "ephemeral-storage", "memory")
 )

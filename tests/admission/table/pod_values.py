@@ -275,7 +275,7 @@ ROWS: list[Row] = [
         "claim of a resource, of nothing",
         "webhook",
         f"{_P}.resourceClaims[0]",
-        "exactly one of",
+        "Required value: one of",
         isvc(resourceClaims=[{"name": "gpu"}]),
         isvc(resourceClaims=[{"name": "gpu", "resourceClaimName": "mine"}]),
     ),

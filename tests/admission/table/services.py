@@ -1076,7 +1076,14 @@ ROWS: list[Row] = [
         model(args=["model_id=a/b"]),
         model(args=["--model_id=a/b"]),
     ),
-    ("words after --", "webhook", f"{_M}.args[1]", "must be a flag", args("--", "x"), args("--seed=1")),
+    (
+        "flag after --",
+        "webhook",
+        f"{_M}.args[1]",
+        "nothing after it is read as a flag; leave it out",
+        args("--", "--seed=1"),
+        args("--seed=1"),
+    ),
     ("argument that is a number", "schema", f"{_M}.args[1]", "string", args(5), args("--seed=5")),
     (
         "vLLM's flag on transformers",
