@@ -120,3 +120,12 @@ def test_an_objectives_border_is_spelled_as_the_bucket_is() -> None:
         objective = parse_objectives({TTFT_SECONDS_ANNOTATION: f"{border:g}"}).ttft
         assert objective is not None
         assert _read(metrics, "stoker_runtime_time_to_first_token_seconds_bucket", le=objective.le) == 0
+
+
+def test_the_process_is_told_of_once_from_the_start_and_with_an_engine_that_has_its_own() -> None:
+    metrics = Metrics()
+    for step in (lambda: None, metrics.engine_registers):
+        step()
+        text = metrics.render().decode()
+        assert text.count("\nprocess_start_time_seconds ") == 1
+        assert text.count("# TYPE python_gc_collections_total counter") == 1
