@@ -38,6 +38,11 @@ def fields(verdict: Verdict) -> set[str]:
 # --- everything at once
 
 
+def test_a_variable_without_a_name_is_asked_for_one() -> None:
+    (problem,) = judge(model(env=[{"name": "", "value": "x"}])).problems
+    assert (problem.field, problem.reason) == (f"{_M}.env[0].name", "FieldValueRequired")
+
+
 def test_problems_of_every_kind_are_told_together() -> None:
     obj = isvc(
         "1x",

@@ -68,6 +68,14 @@ _MODES: list[Row] = [
         ("downwardAPI", {"items": [{"path": "x", "fieldRef": {"fieldPath": "metadata.name"}}]}),
     )
 ]
+
+
+def _labelled(team: str) -> Object:
+    made = isvc(annotations={"team": team})
+    made["spec"]["predictor"]["labels"] = {"team": "{{.Annotations.team}}"}
+    return made
+
+
 ROWS: list[Row] = [
     *_MODES,
     (
@@ -278,5 +286,50 @@ ROWS: list[Row] = [
         "Required value: one of",
         isvc(resourceClaims=[{"name": "gpu"}]),
         isvc(resourceClaims=[{"name": "gpu", "resourceClaimName": "mine"}]),
+    ),
+    # --- what the author did not write
+    (
+        "volume called as one that Stoker adds",
+        "webhook",
+        f"{_P}.volumes[0].name",
+        "Stoker adds a volume of this name for storageUri",
+        isvc(
+            model={"args": None, "storageUri": "pvc://claim/model"},
+            volumes=[{"name": "kserve-pvc-source", "emptyDir": {}}],
+        ),
+        isvc(
+            model={"args": None, "storageUri": "pvc://claim/model"},
+            volumes=[{"name": "mine", "emptyDir": {}}],
+        ),
+    ),
+    (
+        "init container called as the one that Stoker adds",
+        "webhook",
+        f"{_P}.initContainers[0].name",
+        "Stoker adds an init container of this name for storageUri",
+        isvc(
+            model={"args": None, "image": "a:1", "storageUri": "hf://org/model"},
+            initContainers=[{"name": "storage-initializer", "image": "a:1"}],
+        ),
+        isvc(
+            model={"args": None, "image": "a:1", "storageUri": "hf://org/model"},
+            initContainers=[{"name": "mine", "image": "a:1"}],
+        ),
+    ),
+    (
+        "port called otherwise than the runtime's probe asks",
+        "webhook",
+        f"{_M}.startupProbe.httpGet.port",
+        "runtime kserve-huggingfaceserver sets it",
+        model(ports=[{"containerPort": 8080, "name": "mine"}]),
+        model(ports=[{"containerPort": 8080, "name": "http"}]),
+    ),
+    (
+        "label with what an annotation holds",
+        "webhook",
+        f"{_P}.labels.team",
+        '"two words": must be at most',
+        _labelled("two words"),
+        _labelled("one"),
     ),
 ]

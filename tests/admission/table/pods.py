@@ -315,6 +315,14 @@ ROWS: list[Row] = [
         _env({"name": "A", "value": "1"}),
     ),
     (
+        "variable of no name",
+        "schema",
+        f"{_M}.env[0].name",
+        "at least 1 chars",
+        _env({"name": "", "value": "1"}),
+        _env({"name": "A", "value": ""}),
+    ),
+    (
         "equals sign in a name",
         "schema",
         f"{_M}.env[0].name",
@@ -361,14 +369,6 @@ ROWS: list[Row] = [
         '["fieldRef", "secretKeyRef"]: must have exactly one of',
         _env({"name": "A", "valueFrom": {**_SECRET, "fieldRef": {"fieldPath": "metadata.name"}}}),
         _env({"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
-    ),
-    (
-        "variable without a name",
-        "webhook",
-        f"{_M}.env[0].name",
-        "Required value: the name of the variable",
-        _env({"name": "", "value": "1"}),
-        _env({"name": "A", "value": ""}),
     ),
     (
         "secret without key",
