@@ -72,6 +72,7 @@ HEARD = [
     ('<tool_call>{"name": "rm", "arguments": {}}</tool_call>',
      '<tool_call>{"name": "rm", "arguments": {}}</tool_call>', []),
     ("<tool_call>{broken</tool_call> x", "<tool_call>{broken</tool_call> x", []),
+    ("a \n<tool_call>no</tool_call>\n <tool_call>", "a \n<tool_call>no</tool_call>\n <tool_call>", []),
     ('<tool_call>{"name": "clock", "arguments": 5}</tool_call>',
      '<tool_call>{"name": "clock", "arguments": 5}</tool_call>', []),
     # Cut off by the token limit: as far as it came.
@@ -89,6 +90,8 @@ LLAMA3 = [
     ('{"answer": 42}', '{"answer": 42}', []),
     ('{"name": "Ada", "born": 1815}', '{"name": "Ada", "born": 1815}', []),
     ('{"name": "clock", "parameters": {}} done', "done", [("clock", "{}")]),
+    ('{"name": "clock", "parameters": {}, "note": {"y": [2, "}"]}} tail', "tail", [("clock", "{}")]),
+    (' {"a": 1}\n{"b": 2}\n', ' {"a": 1}\n{"b": 2}\n', []),
     ('see {"name": "clock", "parameters": {}}', 'see {"name": "clock", "parameters": {}}', []),
 ]  # fmt: skip
 NAMES = frozenset({"weather", "clock"})
@@ -115,7 +118,9 @@ def test_any_text_gives_the_same_however_it_arrives(words: list[str], data: st.D
     cuts = sorted(data.draw(st.lists(st.integers(0, len(said)), max_size=6)))
     pieces = [said[a:b] for a, b in zip([0, *cuts], [*cuts, len(said)], strict=True)]
     for form in (HERMES, LLAMA3_JSON):
-        assert heard(Finder(form, NAMES, one=False), pieces) == heard(Finder(form, NAMES, one=False), [said])
+        text, calls = heard(Finder(form, NAMES, one=False), pieces)
+        assert (text, calls) == heard(Finder(form, NAMES, one=False), [said])
+        assert calls or text == said, "where nothing is called, no letter is lost"
 
 
 def test_templates_show_their_form() -> None:

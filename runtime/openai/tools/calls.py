@@ -51,8 +51,10 @@ class Finder:
         self._one = one
         self._told = False
         self._buffer = ""
+        self._space = ""  # before what may be a call: kept where it is none
         self._state = self._text if self._opening else self._bare
         self._arguments: Object | None = None
+        self._rest = Object(depth=1)  # of a call, behind its arguments
         self.calls = 0
 
     def feed(self, text: str) -> list[Event]:
@@ -89,9 +91,9 @@ class Finder:
         """Outside of calls, where calls are marked."""
         before, found, after = self._buffer.partition(self._opening)
         if found:
-            if before.strip(_SPACE):
-                events.append(before.rstrip(_SPACE))
-            self._buffer = after
+            text = before.rstrip(_SPACE)
+            events.append(text)
+            self._buffer, self._space = after, before[len(text) :]
             self._state = self._call
             return True
         if not last:
@@ -109,7 +111,7 @@ class Finder:
         if not rest:
             return False
         if rest[0] == "{":
-            self._buffer = rest
+            self._buffer, self._space = rest, self._buffer[: len(self._buffer) - len(rest)]
             self._state = self._call
             return True
         self._state = self._plain
@@ -134,7 +136,7 @@ class Finder:
             return False
         text, self._buffer = whole, self._buffer[len(whole) :]
         body = text.removesuffix(self._closing) if self._closing else text
-        events.extend(self._understood(body) or [self._opening + text])
+        events.extend(self._understood(body) or [self._space + self._opening + text])
         self._state = self._text if self._opening else self._bare
         return True
 
@@ -175,18 +177,23 @@ class Finder:
             self._buffer = self._buffer[size:]
         if not self._arguments.ended:
             return False
+        self._rest = Object(depth=1)
         self._state = self._after
         return True
 
     def _after(self, events: list[Event], last: bool) -> bool:
-        """Behind the arguments: up to the end of the call."""
-        mark = self._closing or "}"
-        _, found, after = self._buffer.partition(mark)
-        if not found and not last:
-            return False
-        self._buffer = after
-        self._state = self._text if self._opening else self._bare
-        return bool(found)
+        """Behind the arguments: up to the end of the call, other keys of it included."""
+        if self._closing:
+            _, found, after = self._buffer.partition(self._closing)
+            if not found and not last:
+                return False
+            self._buffer, over = after, bool(found)
+        else:
+            self._buffer = self._buffer[self._rest.take(self._buffer) :]
+            over = self._rest.ended
+        if over:
+            self._state = self._text if self._opening else self._bare
+        return over
 
     def _new(self, name: str) -> Call:
         self.calls += 1

@@ -9,11 +9,11 @@ _NEXT_IN_STRING = re.compile(r'["\\]')
 
 
 class Object:
-    """Follows an object from its first brace; `ended` once its last one came."""
+    """Follows an object from its first brace, or with `depth` 1 from inside; `ended` once its last one came."""
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int = 0) -> None:
         self.ended = False
-        self._depth = 0
+        self._depth = depth
         self._in_string = False
         self._escaped = False
 
