@@ -9,7 +9,7 @@ _NEXT_IN_STRING = re.compile(r'["\\]')
 
 
 class Object:
-    """Follows an object from its first brace, or with `depth` 1 from inside; `ended` once its last one came."""
+    """Follows an object from its first brace, or with `depth` 1 from inside; `ended` once its last came."""
 
     def __init__(self, depth: int = 0) -> None:
         self.ended = False
