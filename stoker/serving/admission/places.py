@@ -7,7 +7,7 @@ merging goes by. What the author did not write came from the runtime.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stoker.serving.problems import FieldProblem, child
@@ -22,8 +22,9 @@ class Place:
     def __init__(self, path: str, own: Any = None, above: Place | None = None, step: str | int = "") -> None:
         self._above: Place | str = path if above is None else above
         self._step = step
-        # Of the list here, by what tells entries apart.
-        self._numbers: dict[tuple[str, ...], list[int]] | None = None
+        self._numbers: dict[tuple[str, ...], int] | None = (
+            None  # of the list here, by what tells entries apart
+        )
         self.own = own
 
     @property
@@ -47,25 +48,14 @@ class Place:
         wanted = identity(value, keys)
         if index < len(self.own) and identity(self.own[index], keys) == wanted:
             return Place("", self.own[index], self, index)
-        moved = self._called(keys).get(wanted)
-        if moved is None:
-            return Place("", None, self, _label(index, value, keys))
-        return Place("", self.own[moved[0]], self, moved[0])
-
-    def again(self, index: int, value: Any, keys: Sequence[str], before: int) -> Place:
-        """One of several entries that are called the same, with so many `before` it: merging may move all."""
-        mine = self._called(keys).get(identity(value, keys)) if isinstance(self.own, list) else None
-        if mine is None:
-            return self.entry(index, value, keys)
-        number = mine[min(before, len(mine) - 1)]
-        return Place("", self.own[number], self, number)
-
-    def _called(self, keys: Sequence[str]) -> Mapping[tuple[str, ...], list[int]]:
         if self._numbers is None:
             self._numbers = {}
             for number, each in enumerate(self.own):
-                self._numbers.setdefault(identity(each, keys), []).append(number)
-        return self._numbers
+                self._numbers.setdefault(identity(each, keys), number)
+        moved = self._numbers.get(wanted)
+        if moved is None:
+            return Place("", None, self, _label(index, value, keys))
+        return Place("", self.own[moved], self, moved)
 
 
 class _Nowhere(Place):
@@ -81,9 +71,6 @@ class _Nowhere(Place):
         return self
 
     def entry(self, index: int, value: Any, keys: Sequence[str] = ()) -> Place:
-        return self
-
-    def again(self, index: int, value: Any, keys: Sequence[str], before: int) -> Place:
         return self
 
 

@@ -145,17 +145,17 @@ class _Check:
     def _list(self, value: list[Any], node: Node, place: Place) -> None:
         if node.items is None:
             return
-        seen: dict[tuple[str, ...], int] = {}
+        seen: set[tuple[str, ...]] = set()
         for number, each in enumerate(value):
             if type(each) is node.items.plain:
                 continue
             if node.keys and isinstance(each, dict):
                 called = identity(each, node.keys)
-                before = seen.get(called, 0)
-                if before:
-                    path = place.again(number, each, node.keys, before).field(node.keys[0]).path
+                if called in seen:
+                    # The second one of two has no place of its own among equal keys.
+                    path = Place(place.path, place.own).entry(number, each).field(node.keys[0]).path
                     self._found.append(duplicate(path, each.get(node.keys[0])))
-                seen[called] = before + 1
+                seen.add(called)
             if each is None:
                 path = place.entry(number, each, node.keys).path
                 problem = invalid(path, each, f"must be {' or '.join(sorted(node.items.types))}")

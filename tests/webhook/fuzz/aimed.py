@@ -115,6 +115,7 @@ AIMED: dict[tuple[str, ...], list[Any]] = {
         [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
         [{"name": "A", "value": "1", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
         [{"value": "1"}],
+        [{"name": "", "value": "1"}],
         [{"name": "HF_TOKEN", "value": "{{.Name}}"}],
     ],
     (*_MODEL, "modelFormat"): [
@@ -226,6 +227,8 @@ MODELS: list[dict[str, Any]] = [
     {"storageUri": "s3://Bad_Bucket/a", "args": []},
     {"storageUri": "pvc:///a", "args": []},
     {"storageUri": "pvc://a/b", "args": [], "volumeMounts": [{"name": "tmp", "mountPath": "/mnt/models"}]},
+    {"storageUri": "pvc://a/b", "args": [], "runtime": "crowded"},
+    {"args": [_ID, "--", "--seed=1"]},
     {"args": [_ID, "--max-model-len=0"]},
     {"args": [_ID, "--max-num-seqs=0"]},
     {"args": [_ID, "--gpu-memory-utilization=nan"]},
@@ -339,6 +342,8 @@ def _volume(**source: Any) -> dict[str, Any]:
 # Merged into spec.predictor.
 PREDICTORS: list[dict[str, Any]] = [
     {"minReplicas": 3, "maxReplicas": 2},
+    {"resourceClaims": [{"name": "a", "resourceClaimName": "b", "resourceClaimTemplateName": "c"}]},
+    {"labels": {"team": "{{.Annotations.team}}"}, "annotations": {"team": "two words"}},
     {"dnsPolicy": "None"},
     {"dnsConfig": {"nameservers": ["text"], "searches": ["a b"], "options": [{"value": "1"}]}},
     {"dnsConfig": {"nameservers": ["10.0.0.1"] * 4}},

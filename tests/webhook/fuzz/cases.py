@@ -37,10 +37,13 @@ def services() -> list[Object]:
 def runtimes() -> list[Object]:
     """Those of the cluster that the made-up InferenceServices are for."""
     off, bare, nodes = (namespaced_runtime(name) for name in ("off", "bare", "many-nodes"))
+    crowded = namespaced_runtime("crowded")
     off["spec"]["disabled"] = True
     bare["spec"] |= {"multiModel": True, "containers": [{"name": "main", "image": "x.y/z:1"}]}
     nodes["spec"]["workerSpec"] = {"containers": [{"name": "worker", "image": "x.y/z:1"}]}
-    return [cluster_runtime(), namespaced_runtime("mine"), off, bare, nodes]
+    crowded["spec"]["volumes"].append({"name": "kserve-pvc-source", "emptyDir": {}})
+    crowded["spec"]["supportedModelFormats"] = [{"name": "huggingface", "autoSelect": False}]
+    return [cluster_runtime(), namespaced_runtime("mine"), off, bare, nodes, crowded]
 
 
 def aimed() -> Iterator[Object]:
