@@ -249,4 +249,5 @@ def _transformers(settings: Settings, files: ModelFiles) -> Engine:
         kv_cache_memory_bytes=settings.kv_cache_memory_bytes,
         trust_remote_code=settings.trust_remote_code,
         chat_template=settings.chat_template,
+        grammar_seconds=settings.bounds.grammar_seconds,
     )

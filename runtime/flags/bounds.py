@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runtime.flags.kinds import AMOUNT, COUNT, HOLD, SECONDS, SIZE, Flag
+from runtime.state import BackendName
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -53,6 +54,13 @@ BOUNDS: tuple[Flag, ...] = (
     Flag("tokenize_seconds", SECONDS, "How long a prompt may take to become tokens.", 5.0),
     Flag("template_seconds", SECONDS, "Processor time that a chat template may take for one chat.", 1.0),
     Flag("max_template_characters", SIZE, "Longest text that a chat template may make.", 4 * MIB),
+    Flag(
+        "grammar_seconds",
+        COUNT,
+        "Processor seconds that making the grammar of one JSON Schema may take.",
+        10,
+        backends=frozenset({BackendName.HUGGINGFACE}),
+    ),
     # What is worked on.
     Flag("max_concurrent_sequences", COUNT, "Sequences running or queued; more are answered 429.", 256),
     Flag(
@@ -115,6 +123,7 @@ class Bounds:
     tokenize_seconds: float
     template_seconds: float
     max_template_characters: int
+    grammar_seconds: int
     max_concurrent_sequences: int
     max_waiting_tokens: int
     queue_seconds: float

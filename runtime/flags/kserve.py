@@ -43,6 +43,7 @@ KSERVE: tuple[Flag, ...] = (
             "max_threads",
             "max_asyncio_workers",
             "configure_logging",
+            "log_config_file",
             "access_log_format",
             "event_loop",
             "predictor_host",

@@ -11,13 +11,40 @@ from runtime.openai.encoding import encode
 from runtime.openai.problem import model_not_found
 from runtime.server.service import SERVICE, Service
 
+# Of one request; those of connections and of the machine are nothing that a client can heed.
+_LIMITS = (
+    "max_body_bytes",
+    "max_json_depth",
+    "max_json_keys",
+    "max_messages",
+    "max_content_parts",
+    "max_prompts",
+    "max_n",
+    "max_sequences_per_request",
+    "max_stop_strings",
+    "max_stop_bytes",
+    "max_stop_token_ids",
+    "max_logit_bias",
+    "max_top_logprobs",
+    "max_prompt_logprobs",
+    "max_tools",
+    "max_schema_bytes",
+    "max_output_tokens",
+    "max_characters_per_token",
+    "max_concurrent_sequences",
+    "max_waiting_tokens",
+    "queue_seconds",
+    "request_seconds",
+    "key_tokens_per_minute",
+)
+
 
 def _json(document: Any, status: int = 200) -> web.Response:
     return web.Response(status=status, body=encode(document), content_type="application/json")
 
 
 def _model(service: Service, name: str) -> dict[str, Any]:
-    """OpenAI's object, with KServe's `name` and `ready` and what bounds requests."""
+    """OpenAI's object, with KServe's `name` and `ready`; `limits`: what bounds a request, by flag."""
     limit = service.facts.max_model_len if service.ready else None
     return {
         "id": name,
@@ -28,6 +55,7 @@ def _model(service: Service, name: str) -> dict[str, Any]:
         "max_model_len": limit,
         "name": name,
         "ready": service.ready,
+        "limits": {name: getattr(service.settings.bounds, name) for name in _LIMITS},
     }
 
 

@@ -234,11 +234,17 @@ def test_kserves_flags_are_taken_with_what_they_can_mean_here() -> None:
     settings = parse(
         ["--backend=echo", "--workers=1", "--enable_grpc=false", "--enable-docs-url", "False",
          "--no-enable_grpc", "--max_threads=4", "--grpc_port", "8081", "--event-loop=uvloop",
-         "--timeout-keep-alive=65",
+         "--log_config_file=/x", "--timeout-keep-alive=65",
          "--max_length=128", "--return_probabilities=false", "--protocol=v2"]
     )  # fmt: skip
     assert (settings.timeout_keep_alive, settings.max_model_len) == (65, 128)
-    assert settings.without_effect == ("event_loop", "grpc_port", "max_threads", "protocol")
+    assert settings.without_effect == (
+        "event_loop",
+        "grpc_port",
+        "log_config_file",
+        "max_threads",
+        "protocol",
+    )
 
 
 def test_kserves_flags_that_would_be_ignored_are_refused_with_the_reason() -> None:

@@ -12,6 +12,10 @@ from typing import Any
 import openai
 import pytest
 
+from runtime import lifecycle
+from runtime.engines.base import ModelFiles
+from runtime.engines.transformers.engine import TransformersEngine
+from runtime.failures import Failure
 from runtime.flags.bounds import BOUNDS
 from runtime.flags.parse import parse
 
@@ -120,6 +124,26 @@ async def test_the_defaults_hold_too() -> None:
             before = len(engine.asked)
             assert (await server.post(COMPLETION, bad))[0] == 400
             assert len(engine.asked) == before
+
+
+async def test_a_client_can_ask_for_the_limits() -> None:
+    async with serve("--max_n=3", "--max_output_tokens=50") as server:
+        (model,) = (await server.openai.models.list()).data
+        one = await server.openai.models.retrieve("m")
+    limits = model.to_dict()["limits"]
+    assert isinstance(limits, dict)
+    assert limits == one.to_dict()["limits"]
+    assert (limits["max_n"], limits["max_output_tokens"], limits["max_stop_strings"]) == (3, 50, 4)
+    assert limits.keys() <= {flag.name for flag in BOUNDS}
+
+
+def test_the_compiler_of_grammars_has_the_time_of_its_flag(tmp_path: Path) -> None:
+    settings = parse(["--backend=huggingface", "--model_id=/m", "--grammar_seconds=3"])
+    engine = lifecycle._transformers(settings, ModelFiles(tmp_path, tmp_path))
+    assert isinstance(engine, TransformersEngine)
+    assert engine._grammar_seconds == 3
+    with pytest.raises(Failure, match="grammar_seconds: only with --backend=huggingface"):
+        parse(["--backend=echo", "--grammar_seconds=3"])
 
 
 async def test_depth() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import openai
 import pytest
 
 from runtime.engines.base import EngineRefused, ModelFiles, Sampling
@@ -89,3 +90,19 @@ async def test_vllm_is_given_the_same_tokens(tmp_path: Path) -> None:
         with pytest.raises(EngineRefused):
             await engine.push("r", prompt, Sampling(max_tokens=1), lambda delta: True)
         assert given[-1] == prompt
+
+
+@pytest.mark.timeout(120)
+async def test_a_chat_is_as_long_as_its_template_may_make_it(tmp_path: Path) -> None:
+    folder = save_tiny_llama(tmp_path)
+    chat: Any = [{"role": "user", "content": "x" * 100}]
+    template = llama3_style_tokenizer()
+    size = len(template.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+    engine = TransformersEngine(ModelFiles(folder, folder), dtype="float32")
+    async with serve(f"--max_template_characters={size}", engine=engine) as server:
+        ask = server.openai.chat.completions.create
+        assert (await ask(model="m", messages=chat, max_tokens=1)).usage is not None
+        chat[0]["content"] += "x"
+        with pytest.raises(openai.BadRequestError, match="template") as refused:
+            await ask(model="m", messages=chat, max_tokens=1)
+        assert refused.value.param == "messages"

@@ -31,7 +31,8 @@ COSTLY: dict[str, Any] = {
 
 def compiler(**limits: Any) -> Compiler:
     tokenizer = llama3_style_tokenizer()
-    return Compiler(tokenizer, vocab_size=len(tokenizer), ends=frozenset({tokenizer.eos_token_id}), **limits)
+    ends = frozenset({tokenizer.eos_token_id})
+    return Compiler(tokenizer, vocab_size=len(tokenizer), ends=ends, **{"cpu_seconds": 10, **limits})
 
 
 @pytest.fixture

@@ -122,3 +122,14 @@ async def test_a_stuck_engine_at_the_probes() -> None:
         engine.hold.set()
         assert (await asking)[0] == 200
         assert await probes(1) == (200, 200)
+
+
+async def test_the_flags_are_what_an_engine_with_work_is_given() -> None:
+    async with serve("--unready_seconds=3", "--unlive_seconds=7", engine=ScriptedEngine("a")) as server:
+        watchdog = server.service.watchdog
+        assert watchdog is not None
+        for stalled, wanted in ((2.9, (200, 200)), (3.0, (503, 200)), (6.9, (503, 200)), (7.0, (503, 503))):
+            watchdog.stalled_seconds = stalled
+            answers = [server.http.get(f"{server.url}/{path}") for path in ("ready", "live")]
+            assert tuple([(await answer).status for answer in answers]) == wanted
+        watchdog.stalled_seconds = 0.0

@@ -57,9 +57,10 @@ class TransformersEngine(Pulled):
         kv_cache_memory_bytes: int | None = None,
         trust_remote_code: bool = False,
         chat_template: str | None = None,
+        grammar_seconds: int = 10,
     ) -> None:
         """`max_num_seqs`: answers decoded at the same time; more wait. `kv_cache_memory_bytes`: for keys and
-        values; None: as much as the machine or the container allows.
+        values; None: as much as the machine or the container allows. `grammar_seconds`: of a processor.
         """
         self._files = files
         self._dtype = dtype
@@ -68,6 +69,7 @@ class TransformersEngine(Pulled):
         self._kv_cache_memory_bytes = kv_cache_memory_bytes
         self._trust_remote_code = trust_remote_code
         self._chat_template = chat_template
+        self._grammar_seconds = grammar_seconds
         self._loaded: Loaded | None = None
         self._worker: Worker | None = None
         self._answers: dict[str, Answer] = {}
@@ -190,4 +192,9 @@ class TransformersEngine(Pulled):
 
         assert self._loaded is not None
         tokenizer = self._loaded.tokenizer
-        return Compiler(tokenizer.inner, vocab_size=tokenizer.vocab_size, ends=self._loaded.ends)
+        return Compiler(
+            tokenizer.inner,
+            vocab_size=tokenizer.vocab_size,
+            ends=self._loaded.ends,
+            cpu_seconds=self._grammar_seconds,
+        )

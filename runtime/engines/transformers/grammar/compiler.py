@@ -22,10 +22,8 @@ from runtime.engines.transformers.grammar.program import COMPILED, HEAD, REFUSED
 
 log = structlog.get_logger()
 
-_CPU_SECONDS = 10
-"""What a grammar may take; those that pass the checks on schemas need up to 6 s on a slow machine."""
-_SECONDS = 60.0
-"""What it may take where the machine is busy."""
+_TIMES = 6
+"""How many times as long as its processor time a grammar may take where the machine is busy."""
 _ROOM = 1 << 30
 _LARGEST = 64 << 20
 """Bytes of one compiled grammar: reading it costs this process 0.1 s for each MiB or so."""
@@ -45,16 +43,20 @@ class Compiler:
         *,
         vocab_size: int,
         ends: frozenset[int],
-        cpu_seconds: int = _CPU_SECONDS,
-        seconds: float = _SECONDS,
+        cpu_seconds: int,
+        seconds: float | None = None,
         room: int = _ROOM,
     ) -> None:
-        """`tokenizer`: the transformers library's. `ends`: the tokens that end a text. `room`: bytes."""
+        """`tokenizer`: the transformers library's. `ends`: the tokens that end a text. `room`: bytes.
+
+        `cpu_seconds`, for one grammar: those that pass the checks on schemas need up to 6 on a slow machine.
+        `seconds`: by the clock; None: six times as long.
+        """
         self._info = xgrammar.TokenizerInfo.from_huggingface(
             tokenizer, vocab_size=vocab_size, stop_token_ids=sorted(ends) or None
         )
         self._vocab_size = vocab_size
-        self._seconds = seconds
+        self._seconds = cpu_seconds * _TIMES if seconds is None else seconds
         self._arguments = [str(cpu_seconds), str(room)]
         self._process: asyncio.subprocess.Process | None = None
         self._one = asyncio.Lock()
