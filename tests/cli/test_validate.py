@@ -68,6 +68,17 @@ def test_the_shipped_samples_and_runtimes_would_be_stored() -> None:
     assert "4 objects would be stored" in done.stderr
 
 
+def test_an_entry_that_is_there_twice_is_told_of_once(tmp_path: Path) -> None:
+    file = tmp_path / "service.yaml"
+    file.write_text(
+        GOOD + '      env: [{name: A, value: "1"}, {name: A, value: "2"}, {name: A, value: "3"}]\n'
+    )
+    done = validate("-f", str(file))
+    told = [line for line in done.stdout.splitlines() if "Duplicate" in line]
+    assert len(told) == 2, done.stdout
+    assert [f"env[{number}].name" in line for number, line in zip((1, 2), told, strict=True)] == [True, True]
+
+
 def test_every_problem_has_its_line_its_document_its_field_and_the_way_out(tmp_path: Path) -> None:
     file = tmp_path / "services.yaml"
     file.write_text(f"{GOOD}---\n{BAD}---\n{{apiVersion: v1, kind: ConfigMap, metadata: {{name: c}}}}\n")

@@ -76,7 +76,14 @@ class Judge:
         verdict = self._by_the_rules(value, runtimes)
         # Both find, for example, unknown fields. The rules say more of what to do instead.
         said = {problem.field for problem in verdict.problems}
-        more = [problem for problem in of_schema if problem.field not in said]
+        twice = {_entry(each.field) for each in verdict.problems if each.reason == "FieldValueDuplicate"}
+        more = [
+            problem
+            for problem in of_schema
+            if problem.field not in said
+            # The rules tell of an entry that is there twice at its key, the schema at the entry.
+            and not (problem.reason == "FieldValueDuplicate" and problem.field in twice)
+        ]
         found = [*document.problems, *verdict.problems, *more]
         found.sort(key=lambda problem: document.line(problem.field))
         return Verdict(tuple(found), verdict.warnings)
@@ -103,6 +110,11 @@ class Judge:
             namespace_labels=labels,
             others=runtimes,
         )
+
+
+def _entry(path: str) -> str:
+    """The entry of a list in which a field stands."""
+    return path[: path.rindex("]") + 1] if "]" in path else path
 
 
 def _no_such_kind(value: Object, schemas: Schemas) -> FieldProblem:
