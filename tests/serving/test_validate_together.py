@@ -109,10 +109,7 @@ MISTAKES: dict[str, tuple[Callable[[Object], None], str, str]] = {
     "an unknown format": (_set("model", "modelFormat", "name", to="onnx"), "model.modelFormat.name", "onnx"),
     "a format that is text": (_set("model", "modelFormat", to="huggingface"), "model.modelFormat", "object"),
 }
-# Which flags there are is known of a runtime, and so is what a pod that is merged into it lacks.
-OF_THE_RUNTIME = frozenset({"an unknown flag", "a volume of two kinds"})
 SAME = ("more asked for than allowed", "limits that are a number")
-NO_RUNTIME = frozenset({"an unknown format", "a format that is text"})
 
 
 def _told(mistake: str, found: list[FieldProblem]) -> bool:
@@ -125,8 +122,6 @@ def test_of_two_mistakes_both_are_told(mistakes: tuple[str, str]) -> None:
     one, other = (MISTAKES[each] for each in mistakes)
     if one[1].startswith(other[1]) or other[1].startswith(one[1]) or mistakes == SAME:
         pytest.skip("the same place")
-    if NO_RUNTIME & set(mistakes) and OF_THE_RUNTIME & set(mistakes):
-        pytest.skip("a runtime says what it is")
     isvc = _good()
     one[0](isvc)
     other[0](isvc)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stoker.serving import names
 from stoker.serving.admission import pod_rules, pod_schema, pod_shape, syntax
 from stoker.serving.admission.owners import with_owners
 from stoker.serving.admission.places import Place
@@ -26,6 +27,18 @@ def as_written(isvc: InferenceService) -> Iterator[FieldProblem]:
             model.container, pod_schema.definition("Container"), Place(model.path, model.container)
         )
     yield from metadata(predictor, "spec.predictor")
+
+
+def before_merging(isvc: InferenceService) -> list[FieldProblem]:
+    """What is wrong with the pod as far as the predictor writes it, and with what it lacks."""
+    predictor = isvc.predictor
+    top = Place("spec.predictor", predictor.raw)
+    containers = list(predictor.containers)
+    if predictor.model is not None:
+        containers.insert(0, predictor.model.container | {"name": names.MODEL_CONTAINER})
+    spec = {**predictor.pod_spec, "containers": containers}
+    listed = [list(_placed(isvc, spec, kind, top)) for kind in ("containers", "initContainers")]
+    return whole(spec, listed[0], listed[1], top, {})
 
 
 def pod_fields(

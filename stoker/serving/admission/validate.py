@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stoker.serving import names
 from stoker.serving.admission import (
+    given_flags,
     keys,
     naming,
     parallelism,
@@ -21,10 +21,10 @@ from stoker.serving.admission import (
     security,
     size,
     spelling,
+    unchosen,
     warnings,
 )
 from stoker.serving.admission.choosing import choose
-from stoker.serving.admission.flags import check_flags
 from stoker.serving.admission.places import told_once
 from stoker.serving.admission.sources import check_sources, source_warnings
 from stoker.serving.admission.unreadable import Gone, without
@@ -32,7 +32,6 @@ from stoker.serving.api.objects import InferenceService, ServingRuntime, read_in
 from stoker.serving.api.reading import Object
 from stoker.serving.problems import FieldProblem, child
 from stoker.serving.rendering import checks
-from stoker.serving.rendering.arguments import flag_names, merge_args
 from stoker.serving.rendering.render import try_template
 from stoker.serving.settings import Settings
 
@@ -158,7 +157,7 @@ def _judge(obj: Object, around: _Around) -> Verdict:
         problems += told_once(_in_parts(isvc), problems)
     if whole is not None:
         if choice.isvc is None:
-            found = _of_no_runtime(whole, around)
+            found = unchosen.check(whole, around.runtimes, around.settings, around.args_schemas)
         else:
             found = _as_rendered(choice.isvc, choice.runtime, around, gone)
         problems += told_once((each for each in found if not gone.explains(each)), problems)
@@ -185,31 +184,14 @@ def _in_parts(isvc: InferenceService) -> list[FieldProblem]:
     return [*checks.unsupported(isvc), *pods.as_written(isvc)]
 
 
-def _of_no_runtime(isvc: InferenceService, around: _Around) -> list[FieldProblem]:
-    """What can be said where nobody knows whose pod it will be. What is missing may be the runtime's."""
-    model = isvc.predictor.model
-    arguments = [str(each) for each in (model.container.get("args") or [] if model else [])]
-    found = list(check_sources(isvc, None, arguments, around.settings))
-    for container, path in _written_containers(isvc):
-        found += checks.check_resources(container, child(path, "resources"))
-    return [each for each in found if each.reason != "FieldValueRequired"]
-
-
-def _written_containers(isvc: InferenceService) -> Iterator[tuple[Object, str]]:
-    if isvc.predictor.model is not None:
-        yield isvc.predictor.model.container, isvc.predictor.model.path
-    for kind in ("containers", "initContainers"):
-        for number, container in enumerate(isvc.predictor.raw.get(kind) or []):
-            yield container, child("spec.predictor", kind, number)
-
-
 def _as_rendered(
     isvc: InferenceService, runtime: ServingRuntime | None, around: _Around, gone: Gone
 ) -> list[FieldProblem]:
     """Problems of the merged pod and of the flags in it; `gone`: what was taken out for it."""
     rendered, problems = try_template(isvc, runtime, around.settings)
-    arguments, schema = _arguments(isvc, runtime), _schema(isvc, runtime, around)
-    flags = _flags(isvc, runtime, arguments, schema)
+    arguments = given_flags.merged_with(isvc, runtime)
+    schema = given_flags.schema_of(isvc, runtime, around.args_schemas, around.warned)
+    flags = given_flags.check(isvc, runtime, arguments, schema)
     problems += flags
     # The model may stand in a flag that is mistyped: then nobody knows that there is none.
     problems += [
@@ -226,47 +208,3 @@ def _as_rendered(
     around.warned.extend(warnings.of_pod(isvc, runtime, spec, around.settings))
     around.warned.extend(parallelism.warn(isvc, spec, schema, around.largest_devices, variants))
     return problems
-
-
-def _flags(
-    isvc: InferenceService, runtime: ServingRuntime | None, merged: list[str], schema: Object
-) -> list[FieldProblem]:
-    model = isvc.predictor.model
-    if runtime is None or model is None or not schema:
-        return []
-    own = model.container.get("args") or []
-    return list(check_flags(own, merged, child(model.path, "args"), schema, _repeatable(runtime)))
-
-
-def _arguments(isvc: InferenceService, runtime: ServingRuntime | None) -> list[str]:
-    """The serving container's arguments before Stoker adds its own."""
-    model = isvc.predictor.model
-    if model is None or runtime is None:
-        return []
-    base = next((each for each in runtime.containers if each.get("name") == names.MODEL_CONTAINER), {})
-    return merge_args(base.get("args") or [], model.container.get("args") or [], _repeatable(runtime))
-
-
-def _repeatable(runtime: ServingRuntime) -> frozenset[str]:
-    return flag_names(runtime.annotations.get(names.REPEATABLE_FLAGS_ANNOTATION, ""))
-
-
-def _schema(isvc: InferenceService, runtime: ServingRuntime | None, around: _Around) -> Object:
-    """The schema of the flags that the pod's image accepts; empty where it is not known."""
-    model = isvc.predictor.model
-    if runtime is None or model is None:
-        return {}
-    name = runtime.annotations.get(names.ARGS_SCHEMA_ANNOTATION)
-    if name is None:
-        return {}
-    path = child(model.path, "args")
-    if model.container.get("image"):
-        if model.container.get("args"):
-            around.warned.append(
-                f"{path}: not checked: which flags an image of your own accepts is not known"
-            )
-        return {}
-    schema = around.args_schemas.get(name)
-    if schema is None and around.args_schemas:
-        around.warned.append(f'{path}: not checked: there is no schema "{name}" of flags')
-    return schema or {}
