@@ -11,8 +11,10 @@ __all__ = ["encode", "text", "utf8"]
 
 
 def encode(document: Any) -> bytes:
-    """Compact JSON as UTF-8."""
-    return utf8(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+    """Compact JSON as UTF-8. Raises ValueError for NaN and infinity, which JSON has not: that is a 500.
+    Engines refuse them before (`NotFinite`).
+    """
+    return utf8(json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
 
 # Line ends to Python's `str.splitlines`, with which some clients take streams apart.

@@ -95,11 +95,23 @@ class Admission:
                 self._started,
             )
 
-    def _refusal(self, message: str, over: int, rate: Rate) -> ApiProblem:
-        """A 429 that says when there will be room, judging by late; spread, so that not all come together."""
+    def retry_after(self) -> int:
+        """Seconds until the prompts that wait now will have been read, judging by late: for those whom the
+        engine, or its queue, has no room for.
+        """
+        return self._wait(max(1, self._tokens), self._started)
+
+    def _wait(self, over: int, rate: Rate) -> int:
+        """Seconds until so much has happened, 1 to 60; spread, so that not all come together. 1 where nothing
+        was measured yet.
+        """
         pace = rate.per_second()
         seconds = over / pace if pace * _LONGEST_RETRY > over else (_LONGEST_RETRY if pace else 1.0)
-        wait = min(_LONGEST_RETRY, max(1, math.ceil(seconds * (1 + 0.5 * self._jitter()))))
+        return min(_LONGEST_RETRY, max(1, math.ceil(seconds * (1 + 0.5 * self._jitter()))))
+
+    def _refusal(self, message: str, over: int, rate: Rate) -> ApiProblem:
+        """A 429 that says when there will be room."""
+        wait = self._wait(over, rate)
         return ApiProblem(
             429,
             f"{message} Try again in {wait} s.",

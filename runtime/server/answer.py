@@ -12,7 +12,7 @@ from aiohttp import web
 
 from runtime.engines.base import EngineDead, FinishReason, Timed
 from runtime.openai.answers import Job, Piece, Sink, run
-from runtime.openai.chunks import DONE
+from runtime.openai.chunks import DONE, Chunks
 from runtime.openai.encoding import encode
 from runtime.openai.envelope import Usage
 from runtime.openai.problem import ApiProblem, engine_failed
@@ -93,10 +93,9 @@ class Answer:
             sink(Piece(index, echo, 0, FinishReason.LENGTH, ()))
 
     async def _generate(self, jobs: Sequence[Job], sink: Sink) -> None:
-        """Runs the engine; the first piece must come within the queue's deadline."""
+        """Runs the engine; each sequence's first piece must come within the queue's deadline."""
         usage, ticket, request = self._usage, self._ticket, self._request
         scores = self._asked.scores  # of a prompt are kept until the answer is written
-        seconds = self._bounds.queue_seconds
         began = False
         submitted = time.monotonic()
 
@@ -106,21 +105,14 @@ class Answer:
                 began = True
                 self._trace_stages(submitted, jobs[piece.index].request_id)
                 request[FIRST_TOKEN] = time.monotonic() - request[BEGAN]
-                if not queued.expired():
-                    queued.reschedule(None)
+            queue.began(piece.index)
             usage.completion_tokens += piece.tokens
             if ticket is not None and ticket.waiting and not scores:
                 ticket.began(piece.index)
             sink(piece)
 
-        try:
-            async with asyncio.timeout(seconds or None) as queued:
-                await run(self._service.engine, jobs, self._service.meter, count)
-        except TimeoutError:
-            if not queued.expired():
-                raise
-            self._service.metrics.refused.labels("queue_timeout").inc()
-            raise deadline.queued_too_long(seconds) from None
+        async with deadline.Queue(len(jobs), self._service) as queue:
+            await run(self._service.engine, jobs, self._service.meter, count)
 
     def _trace_stages(self, submitted: float, request_id: str) -> None:
         """What came before the answer's first token: the engine's queue, then the prompt (prefill)."""
@@ -151,25 +143,38 @@ class Answer:
         outlet = Outlet(stream, chunks, self._service.holding, count, opening=b"".join(openings))
         running = asyncio.create_task(generate(outlet.take))
         try:
-            async with deadline.timeout(self._request, self._seconds):
-                await outlet.flow(running)
-                await stream.end(outlet.rest() + chunks.usage(self._usage) + DONE)
+            last = await self._flow(outlet, running, stream, chunks)
+            # Not within the request's time: the answer is complete, and a reader has its own bound.
+            await stream.end(last + DONE)
         except ConnectionError:
             self._request[ABANDONED] = True
-        except asyncio.CancelledError:
-            problem = self._service.in_flight.cut_short()
-            if problem is None:
-                raise
-            await self._fail(stream, outlet, problem)
-        except Exception as error:
-            await self._fail(stream, outlet, error)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
         return stream.response
 
-    async def _fail(self, stream: EventStream, outlet: Outlet, error: Exception) -> None:
-        """An ordinary error while nothing was sent, else an event."""
+    async def _flow(
+        self, outlet: Outlet, running: asyncio.Task[None], stream: EventStream, chunks: Chunks
+    ) -> bytes:
+        """Writes the answer but for its end, which it gives: with what says why, where there was an error."""
+        try:
+            async with deadline.timeout(self._request, self._seconds):
+                await outlet.flow(running)
+            return outlet.rest() + chunks.usage(self._usage)
+        except ConnectionError:
+            raise
+        except asyncio.CancelledError:
+            problem = self._service.in_flight.cut_short()
+            if problem is None:
+                raise
+            event = self._failure(stream, problem)
+        except Exception as error:
+            event = self._failure(stream, error)
+        running.cancel()  # however slowly that is read
+        return outlet.rest() + event
+
+    def _failure(self, stream: EventStream, error: Exception) -> bytes:
+        """An error as an event; raises it while nothing was sent, so that it is an ordinary one."""
         if isinstance(error, TimeoutError) and self._seconds is not None:
             error = deadline.too_long(self._seconds)
         if not stream.started:
@@ -182,5 +187,4 @@ class Answer:
             case _:
                 log.error("stream failed", request_id=self._request[REQUEST_ID], exc_info=error)
                 problem = ApiProblem(500, "Internal error.", code="internal_error")
-        event = b"data: " + encode(problem.document()) + b"\n\n"
-        await stream.end(outlet.rest() + event + DONE)
+        return b"data: " + encode(problem.document()) + b"\n\n"

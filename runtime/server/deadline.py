@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from types import TracebackType
+from typing import Self
 
 from aiohttp import web
 
 from runtime.flags.bounds import Bounds
 from runtime.openai.problem import ApiProblem
 from runtime.server.edge import BEGAN
+from runtime.server.service import Service
 
 HEADER = "X-Request-Timeout"
 
@@ -42,11 +45,39 @@ def too_long(seconds: float) -> ApiProblem:
     return ApiProblem(504, f"The answer was not complete after {seconds:g} s.", code="deadline_exceeded")
 
 
-def queued_too_long(seconds: float) -> ApiProblem:
-    """The 503 for a request that got no first token in time."""
-    return ApiProblem(
-        503,
-        f"No token came within {seconds:g} s: the server has too much to do.",
-        code="queue_timeout",
-        headers={"Retry-After": str(max(1, math.ceil(seconds / 2)))},
-    )
+class Queue:
+    """A context in which each of a request's sequences has to begin within the queue's time; it ends with
+    ApiProblem (503) where one did not.
+    """
+
+    def __init__(self, sequences: int, service: Service) -> None:
+        self._seconds = service.settings.bounds.queue_seconds
+        self._service = service
+        self._waiting = set(range(sequences))
+        self._timeout = asyncio.timeout(self._seconds or None)
+
+    def began(self, index: int) -> None:
+        """Sequence `index` has its first token, or more of them."""
+        if not self._waiting:
+            return
+        self._waiting.discard(index)
+        if not self._waiting and not self._timeout.expired():
+            self._timeout.reschedule(None)
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            self._service.metrics.refused.labels("queue_timeout").inc()
+            raise ApiProblem(
+                503,
+                f"Nothing came within {self._seconds:g} s: the server has too much to do.",
+                code="queue_timeout",
+                headers={"Retry-After": str(self._service.admission.retry_after())},
+            ) from None

@@ -54,16 +54,18 @@ async def embeddings(request: web.Request) -> web.Response:
             raise too_long(len(prompt), limits.max_model_len, "input")
     usage = Usage(sum(len(prompt) for prompt in prompts))
     seconds = deadline.seconds_of(request, bounds)
-    with service.enter([len(prompt) for prompt in prompts]):
+    with service.enter([len(prompt) for prompt in prompts]) as ticket:
         request[USAGE] = usage  # not of what is refused
         try:
-            async with deadline.timeout(request, seconds):
+            async with deadline.timeout(request, seconds), deadline.Queue(len(prompts), service):
                 engine = cast(Embedder, service.engine)
                 vectors = await engine.embed("embd-" + uuid.uuid4().hex, prompts)
         except TimeoutError:
             if seconds is None:
                 raise
             raise deadline.too_long(seconds) from None
+        for index in range(len(prompts)):
+            ticket.began(index)  # read now, which tells how long others may have to wait
     data = [
         {"object": "embedding", "index": index, "embedding": _shown(_cut(vector, dimensions), form)}
         for index, vector in enumerate(vectors)

@@ -29,6 +29,7 @@ class Outlet:
         self._open = choices
         self._kept: list[Piece] = []
         self._last: dict[int, Piece] = {}  # of those kept, each choice's last
+        self._error: Exception | None = None  # of a piece that cannot be written
         self._waits = False  # whether `_let_go` is to be called
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -67,6 +68,8 @@ class Outlet:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if self._error is not None:
+                raise self._error
             if running.done():
                 break
             await self._stream.write(self.rest())
@@ -75,11 +78,19 @@ class Outlet:
         running.result()
 
     def rest(self) -> bytes:
-        """What is still kept, which the caller now writes."""
+        """What is still kept, which the caller now writes. Raises what keeps a piece from being written; from
+        then on there is nothing more.
+        """
         opening, self._opening = self._opening, b""
         kept, self._kept = self._kept, []
         self._last.clear()
-        return opening + b"".join(map(self._chunks.piece, kept))
+        if self._error is not None:
+            return opening
+        try:
+            return opening + b"".join(map(self._chunks.piece, kept))
+        except Exception as error:
+            self._opening, self._error = opening, error
+            raise
 
     def _keep(self, piece: Piece, together: bool) -> None:
         """`together`: as one piece with what is kept already, so that a slow reader costs little."""
@@ -94,5 +105,11 @@ class Outlet:
         self._waits = False
         if not self._stream.clear:
             self._wake.set()
-        elif data := self.rest():
+            return
+        try:
+            data = self.rest()
+        except Exception:  # `flow` raises it: the event loop, whose turn it is, would not end the answer
+            self._wake.set()
+            return
+        if data:
             self._stream.send(data, self._loop.time())

@@ -97,8 +97,7 @@ class EventStream:
                 await self._request.writer.drain()
         except TimeoutError:
             log.warning("reader stalled", request_id=self._request_id, seconds=seconds)
-            if self._request.transport is not None:
-                self._request.transport.abort()
+            self._cut()
             raise ConnectionResetError("the reader stalled") from None
         finally:
             self._writing = False
@@ -107,7 +106,15 @@ class EventStream:
     async def end(self, data: bytes) -> None:
         """The last that comes."""
         self._transport = None
-        await self._within_deadline(self.response.write_eof, data)
+        try:
+            await self._within_deadline(self.response.write_eof, data)
+        except asyncio.CancelledError:  # what is on its way cannot be taken back for another end
+            self._cut()
+            raise
+
+    def _cut(self) -> None:
+        if self._request.transport is not None:
+            self._request.transport.abort()
 
     def _look(self) -> None:
         """Looks at the clock once in a while, so that chunks need not set and clear timers."""
