@@ -72,6 +72,12 @@ def test_what_is_missing_in_what_the_user_wrote_is_the_users() -> None:
     assert not any("sets it" in each.message or "default" in each.message for each in found.values())
 
 
+def test_what_another_field_of_the_users_asks_for_is_nobodys_default() -> None:
+    (problem,) = judge(isvc(dnsPolicy="None")).values()
+    assert problem.field == f"{_P}.dnsConfig.nameservers"
+    assert "default" not in problem.message
+
+
 def test_a_variable_that_the_init_container_gets_too_is_told_of_once() -> None:
     wrong = {"name": "AWS_REGION", "valueFrom": {"fieldRef": {"fieldPath": "nowhere"}}}
     found = judge(model(args=None, image=_IMAGE, storageUri="s3://bucket/model", env=[wrong]))

@@ -51,7 +51,7 @@ def test_everything_is_judged_with_the_format_that_was_meant() -> None:
 
 
 def test_a_probe_period_that_is_no_number_is_a_problem_with_its_path() -> None:
-    assert refused_fields(startupProbe={"periodSeconds": [None]}) == {
+    assert refused_fields(storageUri="hf://a/b", startupProbe={"periodSeconds": [None]}) == {
         "spec.predictor.model.startupProbe.periodSeconds"
     }
 

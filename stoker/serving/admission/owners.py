@@ -28,20 +28,20 @@ def with_owners(
     of_users = {each.message for each in problems if not _of_initializer(each.field, isvc)}
     found = []
     for each in problems:
-        # Where something is missing, it is missing in what is above.
-        steps = _steps(each.field)[: -1 if each.reason == "FieldValueRequired" else None]
+        lacks = each.reason == "FieldValueRequired"  # then it is missing in what is above
+        steps = _steps(each.field)[: -1 if lacks else None]
         if _of_initializer(each.field, isvc):
             # Its environment is the serving container's: what is wrong there is told there.
             if each.message not in of_users:
                 found.append(_at_uri(each, isvc))
-        elif _at(isvc.predictor.raw, steps) is not _ABSENT:
-            found.append(each)
-        else:
-            found.append(replace(each, message=f"{each.message}; {_owner(steps, runtime)}"))
+            continue
+        theirs = _at(isvc.predictor.raw, steps) is _ABSENT
+        owner = _owner(steps, runtime, lacks=lacks) if theirs else ""
+        found.append(replace(each, message=f"{each.message}; {owner}") if owner else each)
     return found
 
 
-def _owner(steps: Sequence[str], runtime: ServingRuntime | None) -> str:
+def _owner(steps: Sequence[str], runtime: ServingRuntime | None, *, lacks: bool) -> str:
     if runtime is not None:
         serving = next(each for each in runtime.containers if each.get("name") == names.MODEL_CONTAINER)
         theirs = {
@@ -52,7 +52,7 @@ def _owner(steps: Sequence[str], runtime: ServingRuntime | None) -> str:
         }
         if _at(theirs, steps) is not _ABSENT:
             return f"runtime {runtime.name} sets it"
-    return "it is Stoker's default"
+    return "" if lacks else "it is Stoker's default"
 
 
 def _of_initializer(path: str, isvc: InferenceService) -> bool:

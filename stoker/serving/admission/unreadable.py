@@ -40,7 +40,9 @@ class Gone:
         if problem.field in self._paths or any(each in self._paths for each in _prefixes(problem.field)):
             return True
         if problem.reason == "FieldValueRequired":
-            return problem.field.rpartition(".")[0] in self._above
+            # Of an object that lacks all of some fields, one of which was there; a flag names the model too.
+            args = problem.field.removesuffix("storageUri") + "args"
+            return problem.field in self._above or (problem.field.endswith("Uri") and self.below(args))
         if problem.reason == "FieldValueNotFound":
             return any(self.below(each) for each in _NAMED)
         return False

@@ -44,28 +44,32 @@ def check_pod(spec: Object, predictor: Predictor) -> Iterator[FieldProblem]:
     seen: set[str] = set()
     for kind in ("containers", "initContainers"):
         written = predictor.raw.get(kind)
-        own: dict[str, int] = {}
+        own: dict[str, list[int]] = {}
         for number, each in enumerate(written if isinstance(written, list) else []):
             if isinstance(each, dict):
-                own.setdefault(str(each.get("name")), number)
+                own.setdefault(str(each.get("name")), []).append(number)
         for number, container in enumerate(spec.get(kind) or []):
             path = _path_of(container, kind, number, predictor, own)
             name = str(container.get("name"))
             if name in seen:
                 yield duplicate(child(path, "name"), name)
             seen.add(name)
+            if len(own.get(name, ())) > 1:
+                own[name].pop(0)  # the next of this name is the user's next one
             if not container.get("image"):
                 yield required(child(path, "image"), "neither the predictor nor a runtime names an image")
             yield from check_resources(container, child(path, "resources"))
 
 
-def _path_of(container: Object, kind: str, number: int, predictor: Predictor, own: Mapping[str, int]) -> str:
+def _path_of(
+    container: Object, kind: str, number: int, predictor: Predictor, own: Mapping[str, list[int]]
+) -> str:
     """`own`: by name where the user wrote it."""
     if kind == "containers" and number == 0 and predictor.model is not None:
         return predictor.model.path
     name = str(container.get("name"))
     if name in own:
-        return child("spec.predictor", kind, own[name])
+        return child("spec.predictor", kind, own[name][0])
     return child("spec.predictor", kind, 0) if predictor.model is None else predictor.model.path
 
 

@@ -220,7 +220,7 @@ ROWS: list[Row] = [
     (
         "containers of one name",
         "webhook",
-        f"{_P}.containers[1].name",
+        f"{_P}.containers[2].name",
         "Duplicate",
         own({"name": "a", "image": "a"}, {"name": "a", "image": "b"}),
         own({"name": "a", "image": "a"}, {"name": "b", "image": "b"}),
