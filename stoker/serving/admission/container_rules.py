@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stoker.serving import quantities
-from stoker.serving.admission import devices, syntax
+from stoker.serving.admission import syntax
 from stoker.serving.admission.places import Place
 from stoker.serving.admission.pod_shape import Rule
+from stoker.serving.admission.resource_rules import RESOURCE_RULES
 from stoker.serving.admission.variable_rules import VARIABLE_RULES
 from stoker.serving.problems import (
     FieldProblem,
@@ -54,6 +54,12 @@ def _container(container: Object, at: Place) -> Found:
     policy = container.get("restartPolicy")
     if policy not in (None, *_RESTARTS) and not syntax.filled_in_later(policy):
         yield not_supported(at.field("restartPolicy").path, policy, _RESTARTS)
+    seen: set[str] = set()
+    for number, each in enumerate(container.get("resizePolicy") or []):
+        if each.get("resourceName") in seen:
+            path = at.field("resizePolicy").entry(number, each).field("resourceName").path
+            yield duplicate(path, each["resourceName"])
+        seen.add(each.get("resourceName"))
     privileged = (container.get("securityContext") or {}).get("privileged")
     for number, mount in enumerate(container.get("volumeMounts") or []):
         if mount.get("mountPropagation") == "Bidirectional" and not privileged:
@@ -187,34 +193,8 @@ def _profile(profile: Object, at: Place) -> Found:
         yield forbidden(path, "only for type Localhost")
 
 
-def _resources(resources: Object, at: Place) -> Found:
-    for part in ("requests", "limits"):
-        for name in resources.get(part) or {}:
-            path = at.field(part).field(name).path
-            if "/" in name:
-                yield from syntax.qualified_name(name, path)
-                known = devices.meant(name)
-                if known is not None:
-                    yield invalid(path, name, f'no device is called so; did you mean "{known}"?')
-            elif name not in _RESOURCES and not name.startswith("hugepages-"):
-                yield not_supported(path, name, _RESOURCES, 'devices have a domain: "nvidia.com/gpu"')
-            elif name in _BYTES and _tiny(resources[part][name]):
-                value = resources[part][name]
-                yield invalid(path, value, 'is less than a mebibyte; with a unit: "512Mi", "16Gi"')
-
-
-def _tiny(amount: Any) -> bool:
-    try:
-        return 0 < quantities.parse(amount) < 2**20
-    except ValueError:  # null, or filled in later; what is no quantity at all is refused as such
-        return False
-
-
-_BYTES = ("ephemeral-storage", "memory")
-_RESOURCES = ("cpu", *_BYTES)
-
-
 CONTAINER_RULES: Mapping[str, Rule] = {
+    **RESOURCE_RULES,
     **VARIABLE_RULES,
     "Container": _container,
     "ContainerPort": _port,
@@ -227,7 +207,6 @@ CONTAINER_RULES: Mapping[str, Rule] = {
     "GRPCAction": _asks_port,
     "ExecAction": _exec,
     "SleepAction": _sleep,
-    "ResourceRequirements": _resources,
     "VolumeMount": _mount,
     "SecurityContext": _security,
     "SeccompProfile": _profile,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stoker.serving.admission import syntax
+from stoker.serving.admission import resource_rules, syntax
 from stoker.serving.admission.container_rules import CONTAINER_RULES
 from stoker.serving.admission.places import Place
 from stoker.serving.admission.pod_shape import Rule
@@ -43,6 +43,8 @@ def _pod(pod: Object, at: Place) -> Found:
     if pod.get("dnsPolicy") == "None" and not (pod.get("dnsConfig") or {}).get("nameservers"):
         yield required(at.field("dnsConfig").field("nameservers").path, "dnsPolicy None needs at least one")
     yield from syntax.at_least(pod, "terminationGracePeriodSeconds", 0, at)
+    if pod.get("resources"):
+        yield from resource_rules.of_pod(pod["resources"], at.field("resources"))
 
 
 # Kubernetes tells an empty one from an absent one.
@@ -141,6 +143,8 @@ def _claim(claim: Object, at: Place) -> Found:
     elif len(given) > 1:
         detail = "must have exactly one of resourceClaimName and resourceClaimTemplateName"
         yield invalid(at.path, given, detail)
+    for name in given:
+        yield from syntax.dns_name(claim[name], at.field(name).path)
 
 
 def only_sidecars(containers: Sequence[tuple[Object, Place]]) -> Found:
@@ -151,11 +155,18 @@ def only_sidecars(containers: Sequence[tuple[Object, Place]]) -> Found:
         for name in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):
             if container.get(name) is not None:
                 yield forbidden(at.field(name).path, "in init containers only with restartPolicy: Always")
+        for number, each in enumerate(container.get("resizePolicy") or []):
+            if each.get("restartPolicy") == "RestartContainer":
+                path = at.field("resizePolicy").entry(number, each).field("restartPolicy").path
+                detail = "must be NotRequired in init containers without restartPolicy: Always"
+                yield invalid(path, "RestartContainer", detail)
 
 
 def _pod_security(context: Object, at: Place) -> Found:
     for name in ("runAsUser", "runAsGroup", "fsGroup"):
         yield from syntax.user_number(context, name, at)
+    for number, each in enumerate(context.get("supplementalGroups") or []):
+        yield from syntax.user_id(each, at.field("supplementalGroups").entry(number, each).path)
     if context.get("runAsNonRoot") and context.get("runAsUser") == 0:
         yield invalid(at.field("runAsUser").path, 0, "must not be 0 where runAsNonRoot is true")
     seen: set[str] = set()

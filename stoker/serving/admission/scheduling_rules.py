@@ -57,6 +57,8 @@ def _node_selector(selector: Object, at: Place) -> Found:
 
 
 def _node_term(term: Object, at: Place) -> Found:
+    for number, each in enumerate(term.get("matchExpressions") or []):  # names of nodes may be longer
+        yield from _values(each, at.field("matchExpressions").entry(number, each))
     for number, each in enumerate(term.get("matchFields") or []):
         place = at.field("matchFields").entry(number, each)
         key = each.get("key") or ""
@@ -89,6 +91,16 @@ def _requirement(requirement: Object, at: Place) -> Found:
     yield from syntax.qualified_name(requirement.get("key") or "", at.field("key").path)
 
 
+def _values(requirement: Object, at: Place) -> Found:
+    for number, value in enumerate(requirement.get("values") or []):
+        yield from syntax.label_value(value, at.field("values").entry(number, value).path)
+
+
+def _label_requirement(requirement: Object, at: Place) -> Found:
+    yield from _requirement(requirement, at)
+    yield from _values(requirement, at)
+
+
 def _label_selector(selector: Object, at: Place) -> Found:
     labels = at.field("matchLabels").path
     for key, value in (selector.get("matchLabels") or {}).items():
@@ -108,7 +120,7 @@ SCHEDULING_RULES: Mapping[str, Rule] = {
     "NodeSelector": _node_selector,
     "NodeSelectorTerm": _node_term,
     "NodeSelectorRequirement": _node_requirement,
-    "LabelSelectorRequirement": _requirement,
+    "LabelSelectorRequirement": _label_requirement,
     "LabelSelector": _label_selector,
     "PreferredSchedulingTerm": _weight,
     "WeightedPodAffinityTerm": _weight,

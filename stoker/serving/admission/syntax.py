@@ -103,9 +103,13 @@ def at_least(obj: Mapping[str, Any], name: str, low: int, at: Place) -> Found:
 
 def user_number(obj: Mapping[str, Any], name: str, at: Place) -> Found:
     """Numbers of users and groups: 31 bits."""
-    value = obj.get(name)
+    yield from user_id(obj.get(name), at.field(name).path)
+
+
+def user_id(value: Any, path: str) -> Found:
+    """One such number, as it stands in a list too."""
     if isinstance(value, int) and not 0 <= value < 2**31:
-        yield invalid(at.field(name).path, value, f"must be at least 0 and at most {2**31 - 1}")
+        yield invalid(path, value, f"must be at least 0 and at most {2**31 - 1}")
 
 
 def not_negative_quantity(obj: Mapping[str, Any], name: str, at: Place) -> Found:

@@ -20,7 +20,7 @@ def _env(variable: Object, at: Place) -> Found:
     else:
         yield from syntax.env_name(variable["name"], at.field("name").path)
     path = ((variable.get("valueFrom") or {}).get("fieldRef") or {}).get("fieldPath")
-    if path in ("metadata.annotations", "metadata.labels"):
+    if path in _OF_KEYS:
         where = at.field("valueFrom").field("fieldRef").field("fieldPath").path
         yield invalid(where, path, f"names no key: {path}['KEY'] is one of them")
     if variable.get("value") and variable.get("valueFrom") is not None:
@@ -62,17 +62,27 @@ def _resource_field(reference: Object, at: Place) -> Found:
 
 
 def _field(reference: Object, at: Place) -> Found:
-    path = reference.get("fieldPath") or ""
-    base = path.partition("[")[0]
-    if base not in _FIELDS and not syntax.filled_in_later(path):
-        detail = f"must be one of {', '.join(sorted(_FIELDS))}"
-        yield invalid(at.field("fieldPath").path, path, detail)
+    given = reference.get("fieldPath") or ""
+    path = at.field("fieldPath").path
+    if reference.get("apiVersion") not in (None, "", "v1"):
+        yield invalid(at.field("apiVersion").path, reference["apiVersion"], "must be v1")
+    base, opened, key = given.removesuffix("']").partition("['")
+    if syntax.filled_in_later(given):
+        return
+    if not (base and opened and given.endswith("']")):
+        if given not in _FIELDS:
+            yield invalid(path, given, f"must be one of {', '.join(sorted(_FIELDS))}")
+    elif base not in _OF_KEYS:
+        yield invalid(path, given, f"must have no ['KEY']: only {' and '.join(sorted(_OF_KEYS))} do")
+    else:
+        yield from syntax.qualified_name(key.lower() if base == "metadata.annotations" else key, path)
 
 
 _SOURCES = "configMapKeyRef, fieldRef, fileKeyRef, resourceFieldRef, secretKeyRef"
 _RESOURCE_FIELDS = tuple(
     f"{part}.{name}" for part in ("limits", "requests") for name in ("cpu", "ephemeral-storage", "memory")
 )
+_OF_KEYS = frozenset({"metadata.annotations", "metadata.labels"})
 _FIELDS = frozenset(
     """
     metadata.annotations metadata.labels metadata.name metadata.namespace metadata.uid spec.nodeName

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stoker.serving import quantities
 from stoker.serving.admission import syntax
 from stoker.serving.admission.places import Place
 from stoker.serving.admission.pod_shape import Rule
@@ -85,6 +86,9 @@ def _pod_file(item: Object, at: Place) -> Found:
     yield from _mode("mode", item, at)
     if (item.get("fieldRef") is None) == (item.get("resourceFieldRef") is None):
         yield invalid(at.path, dict(item), "must have exactly one of fieldRef and resourceFieldRef")
+    resource = item.get("resourceFieldRef")
+    if resource is not None and not resource.get("containerName"):
+        yield required(at.field("resourceFieldRef").field("containerName").path, "whose resource it is")
     path = (item.get("fieldRef") or {}).get("fieldPath") or ""
     if path and path.partition("[")[0] not in _FIELDS_IN_FILES and not syntax.filled_in_later(path):
         detail = f"must be one of {', '.join(sorted(_FIELDS_IN_FILES))}"
@@ -104,6 +108,22 @@ def _nfs(source: Object, at: Place) -> Found:
         yield invalid(at.field("path").path, path, "must be an absolute path")
 
 
+def _ephemeral(source: Object, at: Place) -> Found:
+    if source.get("volumeClaimTemplate") is None:
+        yield required(at.field("volumeClaimTemplate").path, "the claim that is made for each pod")
+
+
+def _claim(spec: Object, at: Place) -> Found:
+    if not spec.get("accessModes"):
+        yield required(at.field("accessModes").path, "at least one: ReadWriteOnce for example")
+    size = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
+    path = at.field("resources").field("requests").field("storage").path
+    if size is None:
+        yield required(path, "how much storage is claimed")
+    elif not syntax.filled_in_later(str(size)) and quantities.parse(size) <= 0:
+        yield invalid(path, size, "must be more than nothing")
+
+
 VOLUME_RULES: Mapping[str, Rule] = {
     "Volume": _volume,
     "VolumeProjection": _projection,
@@ -119,4 +139,6 @@ VOLUME_RULES: Mapping[str, Rule] = {
     "DownwardAPIVolumeSource": _files,
     "DownwardAPIVolumeFile": _pod_file,
     "NFSVolumeSource": _nfs,
+    "EphemeralVolumeSource": _ephemeral,
+    "PersistentVolumeClaimSpec": _claim,
 }

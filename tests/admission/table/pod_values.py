@@ -50,6 +50,31 @@ def _headed(name: str) -> Object:
     return model(livenessProbe=probe)
 
 
+def _expressed(**fields: Any) -> Object:
+    return _selected({"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]} | fields]})
+
+
+def _resized(*names: str) -> Object:
+    return model(resizePolicy=[{"resourceName": name, "restartPolicy": "NotRequired"} for name in names])
+
+
+def _claimed(**spec: Any) -> Object:
+    good = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    return _volume(ephemeral={"volumeClaimTemplate": {"spec": good | spec}})
+
+
+def _paged(requests: Object | None = None, limits: Object | None = None) -> Object:
+    amounts = {"cpu": "1", "memory": "2Gi"}
+    return model(resources={"requests": amounts | (requests or {}), "limits": amounts | (limits or {})})
+
+
+def _shared(**resources: Any) -> Object:
+    """Of the pod as a whole; its container asks for a gibibyte."""
+    own = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
+    return isvc(model={"resources": own}, resources=resources)
+
+
+_RESIZED = {"resourceName": "cpu", "restartPolicy": "RestartContainer"}
 _TERMS = f"{_P}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
 _ENDS = {"preStop": {"exec": {"command": ["true"]}}}
 _MODES: list[Row] = [
@@ -286,6 +311,176 @@ ROWS: list[Row] = [
         "Required value: one of",
         isvc(resourceClaims=[{"name": "gpu"}]),
         isvc(resourceClaims=[{"name": "gpu", "resourceClaimName": "mine"}]),
+    ),
+    (
+        "resource of nobody in a file",
+        "webhook",
+        f"{_P}.volumes[0].downwardAPI.items[0].resourceFieldRef.containerName",
+        "Required value",
+        _downward(fieldRef=None, resourceFieldRef={"resource": "limits.cpu"}),
+        _downward(
+            fieldRef=None, resourceFieldRef={"resource": "limits.cpu", "containerName": "kserve-container"}
+        ),
+    ),
+    (
+        "key of a field that has none",
+        "webhook",
+        f"{_M}.env[0].valueFrom.fieldRef.fieldPath",
+        "must have no ['KEY']",
+        _variable(fieldRef={"fieldPath": "metadata.name['x']"}),
+        _variable(fieldRef={"fieldPath": "metadata.name"}),
+    ),
+    (
+        "key that no label has",
+        "webhook",
+        f"{_M}.env[0].valueFrom.fieldRef.fieldPath",
+        "must be a name of letters",
+        _variable(fieldRef={"fieldPath": "metadata.labels['bad key!']"}),
+        _variable(fieldRef={"fieldPath": "metadata.labels['example.com/good']"}),
+    ),
+    (
+        "key that is not written out",
+        "webhook",
+        f"{_M}.env[0].valueFrom.fieldRef.fieldPath",
+        "must be one of",
+        _variable(fieldRef={"fieldPath": "metadata.annotations["}),
+        _variable(fieldRef={"fieldPath": "metadata.annotations['Example.com/Upper']"}),
+    ),
+    (
+        "field of another version",
+        "webhook",
+        f"{_M}.env[0].valueFrom.fieldRef.apiVersion",
+        "must be v1",
+        _variable(fieldRef={"apiVersion": "v2", "fieldPath": "metadata.name"}),
+        _variable(fieldRef={"apiVersion": "v1", "fieldPath": "metadata.name"}),
+    ),
+    (
+        "nodes by a label with what is no value",
+        "webhook",
+        f"{_TERMS}[0].matchExpressions[0].values[0]",
+        "at most 63 letters",
+        _expressed(values=["bad value!"]),
+        _by_field(values=["a-node-with-a-long-name.of-more-than-63-characters.in-a-zone.example.com"]),
+    ),
+    (
+        "selector of labels with a value that is none",
+        "webhook",
+        f"{_P}.topologySpreadConstraints[0].labelSelector.matchExpressions[0].values[0]",
+        "at most 63 letters",
+        _spread(labelSelector={"matchExpressions": [{"key": "a", "operator": "In", "values": ["b c"]}]}),
+        _spread(labelSelector={"matchExpressions": [{"key": "a", "operator": "In", "values": ["b-c"]}]}),
+    ),
+    (
+        "one resource resized in two ways",
+        "webhook",
+        f"{_M}.resizePolicy[1].resourceName",
+        "Duplicate value",
+        _resized("cpu", "cpu"),
+        _resized("cpu", "memory"),
+    ),
+    (
+        "init container that is resized by a restart",
+        "webhook",
+        f"{_P}.initContainers[0].resizePolicy[0].restartPolicy",
+        "must be NotRequired",
+        _init(resizePolicy=[_RESIZED]),
+        _init(resizePolicy=[_RESIZED], restartPolicy="Always"),
+    ),
+    (
+        "claim that is made of nothing",
+        "webhook",
+        f"{_P}.volumes[0].ephemeral.volumeClaimTemplate",
+        "Required value",
+        _volume(ephemeral={}),
+        _claimed(),
+    ),
+    (
+        "claim without a way to use it",
+        "webhook",
+        f"{_P}.volumes[0].ephemeral.volumeClaimTemplate.spec.accessModes",
+        "Required value",
+        _claimed(accessModes=[]),
+        _claimed(accessModes=["ReadWriteMany"]),
+    ),
+    (
+        "claim of no size",
+        "webhook",
+        f"{_P}.volumes[0].ephemeral.volumeClaimTemplate.spec.resources.requests.storage",
+        "Required value",
+        _claimed(resources={}),
+        _claimed(),
+    ),
+    (
+        "number of one more group",
+        "webhook",
+        f"{_P}.securityContext.supplementalGroups[1]",
+        "at most 2147483647",
+        isvc(securityContext={"supplementalGroups": [1, 5_000_000_000]}),
+        isvc(securityContext={"supplementalGroups": [1, 2_147_483_647]}),
+    ),
+    (
+        "name of a claim of a resource",
+        "webhook",
+        f"{_P}.resourceClaims[0].resourceClaimName",
+        "must be lower case",
+        isvc(resourceClaims=[{"name": "gpu", "resourceClaimName": "My Claim"}]),
+        isvc(resourceClaims=[{"name": "gpu", "resourceClaimName": "my.claim"}]),
+    ),
+    (
+        "pages of no size",
+        "webhook",
+        f"{_M}.resources.limits.hugepages-foo",
+        "hugepages-2Mi",
+        _paged(limits={"hugepages-foo": "2Mi"}),
+        _paged(limits={"hugepages-2Mi": "2Mi"}),
+    ),
+    (
+        "part of a page",
+        "webhook",
+        f"{_M}.resources.limits.hugepages-2Mi",
+        "multiple of the page",
+        _paged(limits={"hugepages-2Mi": "3Mi"}),
+        _paged(limits={"hugepages-2Mi": "4Mi"}),
+    ),
+    (
+        "fewer pages than the limit",
+        "webhook",
+        f"{_M}.resources.requests.hugepages-2Mi",
+        "equal to the limit",
+        _paged(requests={"hugepages-2Mi": "2Mi"}, limits={"hugepages-2Mi": "4Mi"}),
+        _paged(requests={"hugepages-2Mi": "4Mi"}, limits={"hugepages-2Mi": "4Mi"}),
+    ),
+    (
+        "pages without a limit",
+        "webhook",
+        f"{_M}.resources.limits.hugepages-2Mi",
+        "pages need a limit",
+        _paged(requests={"hugepages-2Mi": "2Mi"}),
+        _paged(requests={"hugepages-2Mi": "2Mi"}, limits={"hugepages-2Mi": "2Mi"}),
+    ),
+    (
+        "device of the pod as a whole",
+        "webhook",
+        f"{_P}.resources.limits[nvidia.com/gpu]",
+        "write others at the containers",
+        _shared(limits={"nvidia.com/gpu": "1"}),
+        _shared(limits={"memory": "2Gi"}),
+    ),
+    (
+        "claim of the pod as a whole",
+        "webhook",
+        f"{_P}.resources.claims",
+        "resourceClaims",
+        _shared(claims=[{"name": "gpu"}]),
+        _shared(requests={"memory": "2Gi"}),
+    ),
+    (
+        "request of the pod above its limit",
+        "webhook",
+        f"{_P}.resources.requests.memory",
+        "at most the limit",
+        _shared(requests={"memory": "4Gi"}, limits={"memory": "2Gi"}),
+        _shared(requests={"memory": "2Gi"}, limits={"memory": "4Gi"}),
     ),
     # --- what the author did not write
     (
