@@ -7,28 +7,25 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-import structlog
 from aiohttp import web
 
-from runtime.engines.base import EngineDead, FinishReason, Timed
+from runtime.engines.base import FinishReason, Timed
 from runtime.openai.answers import Job, Piece, Sink, run
 from runtime.openai.chunks import DONE, Chunks
 from runtime.openai.encoding import encode
 from runtime.openai.envelope import Usage
-from runtime.openai.problem import ApiProblem, engine_failed
+from runtime.openai.problem import ApiProblem
 from runtime.openai.prompts import too_long as prompt_too_long
 from runtime.openai.requests import GenerationRequest
 from runtime.openai.responses import ChatShape, Choice, CompletionShape
 from runtime.server import deadline
 from runtime.server.admission import Ticket
-from runtime.server.edge import ABANDONED, BEGAN, FIRST_TOKEN, REQUEST_ID, TRACE, USAGE
+from runtime.server.edge import ABANDONED, BEGAN, FIRST_TOKEN, REQUEST_ID, TRACE, USAGE, problem_of
 from runtime.server.outlet import Outlet
 from runtime.server.service import SERVICE
 from runtime.server.stream import EventStream
 
 Generate = Callable[[Sink], Coroutine[Any, Any, None]]
-
-log = structlog.get_logger()
 
 
 class Answer:
@@ -179,12 +176,5 @@ class Answer:
             error = deadline.too_long(self._seconds)
         if not stream.started:
             raise error
-        match error:
-            case ApiProblem():
-                problem = error
-            case EngineDead():
-                problem = engine_failed()
-            case _:
-                log.error("stream failed", request_id=self._request[REQUEST_ID], exc_info=error)
-                problem = ApiProblem(500, "Internal error.", code="internal_error")
+        problem = problem_of(self._request, error, self._service)
         return b"data: " + encode(problem.document()) + b"\n\n"

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from runtime import loop_lag
 from runtime.server import health, models
-from runtime.server.edge import Handler, edge, expect, stamp
+from runtime.server.edge import Handler, edge, stamp
 from runtime.server.embeddings import embeddings
 from runtime.server.generation import chat_completions, completions
 from runtime.server.service import SERVICE, Service
@@ -27,7 +27,7 @@ def make_app(service: Service) -> web.Application:
     app.cleanup_ctx.append(_background)
 
     def add(method: str, path: str, handler: Handler) -> None:
-        app.router.add_route(method, path, handler, expect_handler=expect)
+        app.router.add_route(method, path, handler)
 
     for base in BASES:
         add("GET", f"{base}/models", models.list_models)

@@ -11,6 +11,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from runtime.flags.bounds import Bounds
 from runtime.openai.problem import ApiProblem
+from runtime.server import expecting
 
 _CLOSE = {"Connection": "close"}
 
@@ -40,6 +41,7 @@ async def read_json(request: web.Request, bounds: Bounds) -> Any:
 async def _read(request: web.Request, bounds: Bounds) -> bytes:
     if (request.content_length or 0) > bounds.max_body_bytes:
         raise _too_large(bounds)
+    await expecting.ask(request)
     chunks: list[bytes] = []
     size = 0
     async with asyncio.timeout(bounds.body_read_seconds or None):

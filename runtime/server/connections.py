@@ -14,6 +14,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from runtime.openai.encoding import encode
 from runtime.openai.problem import ApiProblem
+from runtime.server import expecting
 from runtime.server.service import Service
 
 _CUT = 2  # times the limit of connections: beyond it they are closed without a word
@@ -49,7 +50,9 @@ class Runner(web.AppRunner):
 
 class _Server(web.Server):
     def __init__(self, made: web.Server, service: Service, **options: Any) -> None:
-        super().__init__(made.request_handler, request_factory=made.request_factory, **options)
+        super().__init__(
+            made.request_handler, request_factory=expecting.hidden(made.request_factory), **options
+        )
         self.service = service
         self.addresses: Counter[str] = Counter()
 

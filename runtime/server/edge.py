@@ -15,7 +15,7 @@ from runtime.engines.base import EngineBusy, EngineDead, EngineRefused
 from runtime.openai.encoding import encode
 from runtime.openai.envelope import Usage
 from runtime.openai.problem import ApiProblem, engine_failed
-from runtime.server import tracing
+from runtime.server import expecting, tracing
 from runtime.server.service import SERVICE, Service
 from runtime.state import Phase
 
@@ -102,6 +102,7 @@ def _checked(handler: Handler, service: Service) -> Handler:
 
 async def _answer(request: web.Request, handler: Handler, service: Service) -> web.StreamResponse:
     try:
+        expecting.require_known(request)
         return await handler(request)
     except asyncio.CancelledError:
         cut = service.in_flight.cut_short()
@@ -111,10 +112,10 @@ async def _answer(request: web.Request, handler: Handler, service: Service) -> w
     except ConnectionError:  # the client left while its body was read
         raise
     except Exception as error:
-        return problem_response(_problem(request, error, service))
+        return problem_response(problem_of(request, error, service))
 
 
-def _problem(request: web.Request, error: Exception, service: Service) -> ApiProblem:
+def problem_of(request: web.Request, error: Exception, service: Service) -> ApiProblem:
     """The problem that an exception in a handler amounts to."""
     match error:
         case ApiProblem():
@@ -125,7 +126,7 @@ def _problem(request: web.Request, error: Exception, service: Service) -> ApiPro
             return ApiProblem(400, str(error)[:500], param=error.param, code="invalid_value")
         case EngineBusy():
             service.metrics.refused.labels("overloaded").inc()
-            retry = {"Retry-After": "1"}
+            retry = {"Retry-After": str(service.admission.retry_after())}
             return ApiProblem(429, "The engine's queue is full.", code="overloaded", headers=retry)
         case EngineDead():
             return engine_failed()
@@ -146,23 +147,15 @@ def problem_response(problem: ApiProblem) -> web.Response:
     return response
 
 
-async def expect(request: web.Request) -> web.Response | None:
-    """Says 100 Continue where it is asked for; anything else that is expected is refused."""
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # so that an error may still be answered
-        return None
-    return problem_response(ApiProblem(417, "Only `Expect: 100-continue` is understood."))
-
-
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     """Before any answer's head is written: echoes the request's id, and while draining asks clients to
-    open their next connection elsewhere.
+    open their next connection elsewhere. A connection with a body that nobody asked for ends, as that body
+    may come or not.
     """
     response.headers["x-request-id"] = request.get(REQUEST_ID, "")
     response.headers["Server"] = "stoker"
     service = request.app[SERVICE]
-    if service.state.phase is Phase.DRAINING:
+    if service.state.phase is Phase.DRAINING or expecting.waits(request):
         response.headers["Connection"] = "close"
         response.force_close()
 
