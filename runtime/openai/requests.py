@@ -59,7 +59,6 @@ class GenerationRequest:
         values = dict(self.sampling)
         if values.get("seed") is not None:
             values["seed"] = (values["seed"] + choice) % _INT64
-        values["min_tokens"] = min(values.get("min_tokens", 0), max_tokens)
         return Sampling(max_tokens=max_tokens, **values)
 
 
@@ -86,6 +85,7 @@ def parse_completion(body: Any, limits: Limits) -> CompletionRequest:
     prompts = read_prompts(fields, limits)
     echo = fields.truth("echo")
     max_tokens = fields.integer("max_tokens", 0, _MAX_TOKENS)
+    _require_room(fields, common["sampling"], max_tokens)
     read_completion_logprobs(fields, common["sampling"], limits, echo=echo)
     _set_grammar(fields, common["sampling"], read_response_format(fields, limits), "response_format")
     n = common["n"]
@@ -110,6 +110,7 @@ def parse_chat(body: Any, limits: Limits) -> ChatRequest:
     new = fields.integer("max_completion_tokens", 1, _MAX_TOKENS)
     if old is not None and new is not None and old != new:
         fields.wrong("max_tokens", "and `max_completion_tokens` differ; give one")
+    _require_room(fields, common["sampling"], new if new is not None else old)
     read_chat_logprobs(fields, common["sampling"], limits)
     grammar = read_response_format(fields, limits)
     offer = read_offer(fields, limits)
@@ -134,6 +135,11 @@ def parse_chat(body: Any, limits: Limits) -> ChatRequest:
         fields.wrong("n", f"must be at most {limits.max_sequences}")
     fields.raise_problems()
     return ChatRequest(**common, max_tokens=new if new is not None else old, messages=messages, offer=offer)
+
+
+def _require_room(fields: Fields, sampling: dict[str, Any], max_tokens: int | None) -> None:
+    if max_tokens is not None and sampling["min_tokens"] > max_tokens:
+        fields.wrong("min_tokens", f"must be at most {max_tokens}, the most tokens that are asked for")
 
 
 def _set_grammar(fields: Fields, sampling: dict[str, Any], grammar: str | None, name: str) -> None:

@@ -76,6 +76,9 @@ class Answer:
             if asked == 0 and not scores:  # the echo, or nothing at all
                 continue
             max_tokens = asked if asked is not None else min(room, default_max_tokens or room, most or room)
+            if self._asked.sampling.get("min_tokens", 0) > max_tokens:
+                message = f"`min_tokens` must be at most {max_tokens}: the answer may have no more tokens."
+                raise ApiProblem(400, message, param="min_tokens", code="invalid_value")
             for choice in range(self._asked.n):
                 index = len(jobs)
                 sampling = self._asked.sampling_for(max_tokens, choice)

@@ -32,6 +32,7 @@ class Keys:
         self._file = file
         self._seen = _stamp(file)
         self._digests = _read(file)
+        self._wrong: str | None = None  # with the file, as it was said last
         self._most = float(tokens_per_minute)
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}  # tokens left, and when that was
@@ -79,16 +80,19 @@ class Keys:
             self.look()
 
     def look(self) -> None:
-        """Reads the file again if it changed."""
+        """Reads the file again if it changed. What is wrong with it is said once."""
         try:
             stamp = _stamp(self._file)
             if stamp == self._seen:
+                self._wrong = None
                 return
-            self._seen = stamp
             self._digests = _read(self._file)
         except Failure as failure:
-            log.error("the API keys stay as they were", problem=failure.message)
+            if failure.message != self._wrong:
+                log.error("the API keys stay as they were", problem=failure.message)
+            self._wrong = failure.message
         else:
+            self._seen, self._wrong = stamp, None
             log.info("API keys read again", names=sorted(self._digests))
 
 

@@ -1,4 +1,4 @@
-"""Prompts to tokens beside the event loop: a few threads, and no longer than the deadline.
+"""Prompts to tokens, and back, beside the event loop: a few threads, and no longer than the deadline.
 
 A prompt's own time is its client's affair (400); time that it waits for others' is the server's (503).
 """
@@ -19,6 +19,7 @@ from runtime.text.tokenizer import Message, Tokenizer
 
 # Tokenising this many characters takes about a millisecond; more goes to a thread.
 _INLINE_CHARACTERS = 4000
+_SIZE = 100  # characters of a prompt that take as long as one token on its way back to text
 _THREADS = 2
 
 T = TypeVar("T")
@@ -57,6 +58,15 @@ class Tokenizing:
         check_length(len(text), self._limits, "messages")
         tokens = await self._call(lambda: self._tokenizer.encode_rendered(text), len(text), "messages")
         return _some(tokens, "messages")
+
+    async def decoded(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones left out."""
+        return await self._call(lambda: self._tokenizer.decode(tokens), _SIZE * len(tokens), "tokens")
+
+    async def texts(self, tokens: Sequence[int], param: str) -> list[str]:
+        """The text of each token by itself."""
+        text = self._tokenizer.token_text
+        return await self._call(lambda: [text(each) for each in tokens], _SIZE * len(tokens), param)
 
     def start(self) -> None:
         """Starts what renders, so that the first chat need not wait for it."""
@@ -98,7 +108,7 @@ class Tokenizing:
             async with asyncio.timeout(self._seconds or None):
                 return await asyncio.shield(running)  # its thread is taken until it ends
         except TimeoutError:
-            message = f"`{param}` did not become tokens within {self._seconds:g} s."
+            message = f"`{param}` took the tokenizer longer than {self._seconds:g} s."
             raise ApiProblem(400, message, param=param, code="timeout") from None
 
     def _freed(self, running: asyncio.Future[Any]) -> None:
@@ -107,7 +117,7 @@ class Tokenizing:
             running.exception()  # where nobody waits for it any more, it is nobody's
 
     def _busy(self) -> ApiProblem:
-        message = f"Too many prompts are being made into tokens; this one waited {self._seconds:g} s."
+        message = f"The tokenizer has too much to do; this request waited {self._seconds:g} s."
         headers = {"Retry-After": str(max(1, math.ceil(self._seconds)))}
         return ApiProblem(503, message, code="overloaded", headers=headers)
 

@@ -19,7 +19,7 @@ from runtime.server.service import SERVICE
 async def tokenize(request: web.Request) -> web.Response:
     """POST /v1/tokenize: a `prompt` or `messages` as the tokens that the endpoints hand to the model."""
     service = request.app[SERVICE]
-    service.require_generation()
+    service.require_open()
     limits = service.limits
     fields = Fields(_object(await read_json(request, service.settings.bounds)))
     model = read_model(fields)
@@ -42,14 +42,14 @@ async def tokenize(request: web.Request) -> web.Response:
         "token_strs": None,
     }
     if with_text:
-        document["token_strs"] = [service.facts.tokenizer.token_text(token) for token in tokens]
+        document["token_strs"] = await service.tokenizing.texts(tokens, "prompt" if prompt else "messages")
     return web.Response(body=encode(document), content_type="application/json")
 
 
 async def detokenize(request: web.Request) -> web.Response:
     """POST /v1/detokenize: `tokens` as text, special ones left out."""
     service = request.app[SERVICE]
-    service.require_generation()
+    service.require_open()
     limits = service.limits
     fields = Fields(_object(await read_json(request, service.settings.bounds)))
     model = read_model(fields)
@@ -60,7 +60,7 @@ async def detokenize(request: web.Request) -> web.Response:
     fields.finish()
     fields.raise_problems()
     service.require_model(model)
-    text = service.facts.tokenizer.decode(tokens)
+    text = await service.tokenizing.decoded(tokens)
     return web.Response(body=encode({"prompt": text}), content_type="application/json")
 
 

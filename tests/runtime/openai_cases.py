@@ -114,6 +114,21 @@ def min_tokens_and_bias(client: openai.OpenAI) -> None:
     assert never.usage.completion_tokens == 9  # type: ignore[union-attr]
 
 
+def no_more_is_needed_than_is_allowed(client: openai.OpenAI) -> None:
+    """Of `max_tokens`, and of the endpoint's default where there is none."""
+    for least, most in ((9, {"max_tokens": 8}), (1, {"max_tokens": 0}), (17, {})):
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.completions.create(**GREEDY, prompt=PROMPT, **most, extra_body={"min_tokens": least})  # type: ignore[call-overload]
+        assert (refused.value.param, refused.value.code) == ("min_tokens", "invalid_value")
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(
+            **GREEDY, messages=CHAT, max_completion_tokens=2, extra_body={"min_tokens": 3}
+        )
+    assert refused.value.param == "min_tokens"
+    answer = client.completions.create(**GREEDY, prompt=PROMPT, max_tokens=8, extra_body={"min_tokens": 8})
+    assert answer.usage.completion_tokens == 8  # type: ignore[union-attr]
+
+
 def what_ends_an_answer_is_not_its_text(client: openai.OpenAI) -> None:
     """A stop token is counted and not shown, with stop strings beside it and log probabilities, too."""
     tokens: Any = client.post("/tokenize", body={"model": MODEL, "prompt": " blue"}, cast_to=object)
@@ -252,6 +267,7 @@ CASES: tuple[Callable[[openai.OpenAI], None], ...] = (
     prompts_are_scored,
     stops_within_tokens,
     min_tokens_and_bias,
+    no_more_is_needed_than_is_allowed,
     what_ends_an_answer_is_not_its_text,
     seeds,
     log_probabilities,

@@ -33,6 +33,24 @@ def test_retry_after_follows_the_pace_of_late(per_second: float, expected: int) 
         assert retry_after(admission) in (expected - 1, expected)
 
 
+def test_retry_after_of_a_queue_is_the_time_that_what_waits_takes() -> None:
+    clock = Clock()
+    admission = Admission(10, 1000, clock=clock, jitter=lambda: 0.0)
+    assert admission.retry_after() == 1  # nothing was measured yet
+    for _ in range(100):
+        with admission.enter([50]) as ticket:
+            clock.now += 1.0
+            ticket.began(0)
+    with admission.enter([100]):
+        few = admission.retry_after()
+        with admission.enter([800]):
+            assert 1 <= few <= 3
+            assert 15 <= admission.retry_after() <= 20
+    clock.now += 3600
+    with admission.enter([100]):
+        assert admission.retry_after() == 60
+
+
 def test_retry_after_counts_what_is_over_and_is_spread_and_bounded() -> None:
     clock = Clock()
     spread = [0.0]

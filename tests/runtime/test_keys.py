@@ -75,8 +75,18 @@ def test_changes_are_followed_and_mistakes_are_not(file: Path, tmp_path: Path) -
         assert [line["log_level"] for line in logs] == ["error"]
         assert keys.name_of("Bearer key-of-carol") == "carol"
     file.unlink()
-    keys.look()
+    with capture_logs() as logs:
+        for _ in range(3):
+            keys.look()
+    assert [line["log_level"] for line in logs] == ["error"]  # said once, not each time that it is missed
     assert keys.name_of("Bearer key-of-carol") == "carol"
+    file.write_text("dave: key-of-dave")
+    keys.look()
+    assert keys.name_of("Bearer key-of-dave") == "dave"
+    file.unlink()
+    with capture_logs() as logs:
+        keys.look()
+    assert [line["log_level"] for line in logs] == ["error"]
 
 
 def test_a_wrong_file_ends_the_start(tmp_path: Path) -> None:
