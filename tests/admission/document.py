@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from stoker.serving.admission import security
+from stoker.serving.admission import baseline, security
 from tests.admission.cases import Case
 from tests.admission.table import pod_values, pods, runtimes, services
 from tests.admission.table import security as security_table
@@ -37,9 +37,15 @@ def _security() -> str:
     lines = ["| flag, where the runtime's image runs | why |", "|---|---|", *flags, ""]
     lines += [f"Environment variables, in all containers: {_quoted(security.ENV)}.", ""]
     fields = ("hostIPC", "hostNetwork", "hostPID", "volumes[].hostPath", "ports[].hostPort")
-    fields += ("securityContext.privileged", "securityContext.procMount", "seccompProfile.type: Unconfined")
+    fields += ("securityContext.privileged", "seLinuxOptions.user", "seLinuxOptions.role")
+    fields += ("windowsOptions.hostProcess", "httpGet.host", "tcpSocket.host")
+    kinds = baseline.SELINUX_TYPES - {""}
     lines += [
-        f"Fields of pods: {_quoted(fields)}, and capabilities other than {_quoted(security.CAPABILITIES)}.",
+        f"Fields of pods: {_quoted(fields)} (hosts in probes and hooks); `seccompProfile`, `appArmorProfile` "
+        f"and annotations `{baseline.APPARMOR_PREFIX}...` that are neither the default nor a local profile; "
+        "`procMount` other than `Default`, unless `hostUsers: false`; "
+        f"`seLinuxOptions.type` other than {_quoted(kinds)}; sysctls other than {_quoted(baseline.SYSCTLS)}; "
+        f"capabilities other than {_quoted(baseline.CAPABILITIES)}.",
         "",
     ]
     return "\n".join(lines)

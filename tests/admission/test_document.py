@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from stoker.serving.admission import security
+from stoker.serving.admission import baseline, security
 from stoker.serving.api.fields import LEGACY_FORMATS
 from tests.admission import document
 
@@ -24,7 +24,9 @@ def test_the_policy_has_the_lists_of_the_code() -> None:
     listed = {each["name"]: set(re.findall(r"'([^']*)'", each["expression"])) for each in spec["variables"]}
     assert listed["dangerousFlags"] == {name.replace("_", "-") for name in security.FLAGS}
     assert listed["dangerousVariables"] == security.ENV
-    assert listed["capabilities"] == security.CAPABILITIES
+    assert listed["capabilities"] == baseline.CAPABILITIES
+    assert listed["sysctls"] == baseline.SYSCTLS
+    assert listed["seLinuxTypes"] == baseline.SELINUX_TYPES
     assert listed["modelFields"] == {"InferenceService", "model", *LEGACY_FORMATS}
 
 

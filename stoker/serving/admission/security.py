@@ -4,22 +4,22 @@ The same lists stand in manifests/policy, which holds where the webhook does not
 The level of a namespace is its label stoker.dev/security, else the setting `security`. In a `trusted` one
 everything of this is allowed. Runtimes of the cluster are their administrators' and never judged by it.
 
-The pod's part follows Pod Security's level `baseline`. Flags are judged where the runtime's own image runs:
-an image that the user brings can hold any code anyway, and so can the image that a ServingRuntime names.
+The pod's part is Pod Security's level `baseline`, in the module of that name; variables and flags are here.
+Flags are judged where the runtime's own image runs: an image that the user brings can hold any code anyway,
+and so can the image that a ServingRuntime names.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from stoker.serving import names
-from stoker.serving.admission import indirection
+from stoker.serving.admission import baseline, indirection
+from stoker.serving.admission.baseline import refused
 from stoker.serving.api.fields import LEGACY_FORMATS
 from stoker.serving.api.reading import objects
-from stoker.serving.problems import FieldProblem, child, forbidden
+from stoker.serving.problems import FieldProblem, child
 from stoker.serving.rendering.arguments import parse_flags
 from stoker.serving.settings import Settings
 
@@ -66,14 +66,6 @@ ENV: frozenset[str] = frozenset(
     VLLM_TORCH_PROFILER_DIR
     """.split()  # noqa: SIM905
 )
-CAPABILITIES: frozenset[str] = frozenset(
-    """
-    AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE SETFCAP SETGID SETPCAP SETUID
-    SYS_CHROOT
-    """.split()  # noqa: SIM905
-)
-_HOST = ("hostIPC", "hostNetwork", "hostPID")
-
 Found = Iterator[FieldProblem]
 
 
@@ -88,7 +80,7 @@ def of_predictor(predictor: Mapping[str, Any]) -> Found:
     for name in ("model", *LEGACY_FORMATS):
         model = predictor.get(name)
         if isinstance(model, dict):
-            yield from _container(model, child(path, name))
+            yield from _container(model, predictor, child(path, name))
             if not model.get("image"):
                 yield from _flags(model.get("command"), child(path, name, "command"))
                 yield from _flags(model.get("args"), child(path, name, "args"))
@@ -97,50 +89,22 @@ def of_predictor(predictor: Mapping[str, Any]) -> Found:
 
 
 def of_pod(spec: Mapping[str, Any], path: str) -> Found:
-    """The fields of a PodSpec: a predictor's or a runtime's."""
-    for name in _HOST:
-        if spec.get(name) is True:
-            yield _refused(child(path, name), "shares the node with the pod")
-    for number, volume in objects(spec.get("volumes")):
-        if volume.get("hostPath") is not None:
-            where = child(path, "volumes", number, "hostPath")
-            yield _refused(where, "opens the node's files to the pod", volume["hostPath"])
-    yield from _context(spec.get("securityContext"), child(path, "securityContext"))
+    """The fields of a PodSpec, and the annotations for its pods: a predictor's or a runtime's."""
+    yield from baseline.of_pod(spec, path)
     for kind in ("containers", "initContainers"):
         for number, container in objects(spec.get(kind)):
-            yield from _container(container, child(path, kind, number))
+            yield from _container(container, spec, child(path, kind, number))
 
 
-def _container(container: Mapping[str, Any], path: str) -> Found:
+def _container(container: Mapping[str, Any], spec: Mapping[str, Any], path: str) -> Found:
     for number, variable in objects(container.get("env")):
         name = variable.get("name")
         where = child(path, "env", number, "name")
         if isinstance(name, str) and name in ENV:
-            yield _refused(where, f"{name} changes which code runs or who may steer it", variable)
+            yield refused(where, f"{name} changes which code runs or who may steer it", variable)
         elif indirection.free(name):
-            yield _refused(where, f"{name} may become any variable: write its name out", variable)
-    for number, port in objects(container.get("ports")):
-        if port.get("hostPort"):
-            where = child(path, "ports", number, "hostPort")
-            yield _refused(where, "takes a port of the node", port["hostPort"])
-    for problem in _context(container.get("securityContext"), child(path, "securityContext")):
-        yield replace(problem, about=str(container.get("name", "")))
-
-
-def _context(context: Any, path: str) -> Found:
-    if not isinstance(context, dict):
-        return
-    if context.get("privileged") is True:
-        yield _refused(child(path, "privileged"), "is root on the node")
-    mount, filtered = context.get("procMount"), _mapping(context.get("seccompProfile")).get("type")
-    if mount == "Unmasked" or indirection.free(mount):
-        yield _refused(child(path, "procMount"), "opens the node's kernel settings")
-    if filtered == "Unconfined" or indirection.free(filtered):
-        yield _refused(child(path, "seccompProfile", "type"), "lifts the filter of system calls")
-    added = _mapping(context.get("capabilities")).get("add")
-    for number, name in enumerate(added if isinstance(added, list) else []):
-        if isinstance(name, str) and name not in CAPABILITIES:
-            yield _refused(child(path, "capabilities", "add", number), f"{name} reaches beyond the pod")
+            yield refused(where, f"{name} may become any variable: write its name out", variable)
+    yield from baseline.of_container(container, spec, path)
 
 
 def _flags(args: Any, path: str) -> Found:
@@ -149,29 +113,16 @@ def _flags(args: Any, path: str) -> Found:
         what: str | None = FLAGS.get("trust_remote_code" if name.startswith(PREFIX) else name)
         if what is not None and flag.written.startswith("--"):
             if not (flag.inline and flag.values[0].lower() in _OFF):
-                yield _refused(child(path, flag.index), f"{flag.written}: {what}", flag.words())
+                yield refused(child(path, flag.index), f"{flag.written}: {what}", flag.words())
         elif brought := indirection.code(flag):
-            yield _refused(child(path, flag.index), f"{flag.written}: {brought}", flag.words())
+            yield refused(child(path, flag.index), f"{flag.written}: {brought}", flag.words())
 
 
 def _words(args: Any, path: str) -> Found:
     words = _strings(args)
     for number, what in indirection.words(words):
-        yield _refused(child(path, number), what, words[number])
+        yield refused(child(path, number), what, words[number])
 
 
 def _strings(args: Any) -> list[str]:
     return args if isinstance(args, list) and all(isinstance(each, str) for each in args) else []
-
-
-def _refused(path: str, what: str, about: Any = "") -> FieldProblem:
-    """`about`: the value, where an update may put another one, as bad, into its place."""
-    shown = json.dumps(about, sort_keys=True, default=str) if about else ""
-    return replace(forbidden(path, f"{what}; {NEEDS}"), about=shown)
-
-
-NEEDS = f"needs a namespace with the label {names.SECURITY_LABEL}: trusted"
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

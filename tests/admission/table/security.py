@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stoker.serving.admission import security
+from stoker.serving.admission import baseline, security
 from tests.admission.table.objects import MODEL_ID, Object, args, isvc, model, own, runtime
 from tests.admission.table.services import Row
 
@@ -21,6 +21,22 @@ def _env(name: str) -> Object:
 
 def _context(**fields: Any) -> Object:
     return model(securityContext=fields)
+
+
+def _asked(kind: str, handler: str, host: str) -> Object:
+    probe: Object = {handler: {"port": 8080} | ({"host": host} if host else {})}
+    return model(**({"lifecycle": {"preStop": probe}} if kind == "preStop" else {kind: probe}))
+
+
+def _annotated(value: str) -> Object:
+    key = f"{baseline.APPARMOR_PREFIX}kserve-container"
+    made = isvc()
+    made["spec"]["predictor"]["annotations"] = {key: value}
+    return made
+
+
+def _masked(users: bool) -> Object:
+    return isvc(hostUsers=users, model={"securityContext": {"procMount": "Unmasked"}})
 
 
 _VALUES = {"http_port": "1", "port": "1"}
@@ -282,6 +298,98 @@ ROWS: list[Row] = [
         "system calls",
         isvc(securityContext={"seccompProfile": {"type": "Unconfined"}}),
         isvc(securityContext={"seccompProfile": {"type": "RuntimeDefault"}}),
+    ),
+    (
+        "settings of the kernel, with users of the node",
+        "policy",
+        f"{_M}.securityContext.procMount",
+        "kernel settings",
+        _masked(users=True),
+        _masked(users=False),
+    ),
+    (
+        "setting of the kernel that others share",
+        "policy",
+        f"{_P}.securityContext.sysctls[0].name",
+        "kernel.msgmax",
+        isvc(securityContext={"sysctls": [{"name": "kernel.msgmax", "value": "65536"}]}),
+        isvc(securityContext={"sysctls": [{"name": "net.ipv4.tcp_notsent_lowat", "value": "16384"}]}),
+    ),
+    (
+        "no AppArmor",
+        "policy",
+        f"{_M}.securityContext.appArmorProfile.type",
+        "AppArmor's limits",
+        _context(appArmorProfile={"type": "Unconfined"}),
+        _context(appArmorProfile={"type": "Localhost", "localhostProfile": "mine"}),
+    ),
+    (
+        "no AppArmor, for the pod",
+        "policy",
+        f"{_P}.securityContext.appArmorProfile.type",
+        "AppArmor's limits",
+        isvc(securityContext={"appArmorProfile": {"type": "Unconfined"}}),
+        isvc(securityContext={"appArmorProfile": {"type": "RuntimeDefault"}}),
+    ),
+    (
+        "no AppArmor, by an annotation",
+        "policy",
+        f"{_P}.annotations[{baseline.APPARMOR_PREFIX}kserve-container]",
+        "AppArmor's limits",
+        _annotated("unconfined"),
+        _annotated("runtime/default"),
+    ),
+    (
+        "SELinux type of the node",
+        "policy",
+        f"{_M}.securityContext.seLinuxOptions.type",
+        "spc_t is no type",
+        _context(seLinuxOptions={"type": "spc_t"}),
+        _context(seLinuxOptions={"type": "container_t", "level": "s0:c123,c456"}),
+    ),
+    (
+        "SELinux user",
+        "policy",
+        f"{_P}.securityContext.seLinuxOptions.user",
+        "SELinux's user",
+        isvc(securityContext={"seLinuxOptions": {"user": "sysadm_u"}}),
+        isvc(securityContext={"seLinuxOptions": {"type": "container_engine_t"}}),
+    ),
+    (
+        "SELinux role",
+        "policy",
+        f"{_M}.securityContext.seLinuxOptions.role",
+        "SELinux's role",
+        _context(seLinuxOptions={"role": "sysadm_r"}),
+        _context(seLinuxOptions={"level": "s0"}),
+    ),
+    (
+        "process of the node",
+        "policy",
+        f"{_M}.securityContext.windowsOptions.hostProcess",
+        "on the node itself",
+        _context(windowsOptions={"hostProcess": True}),
+        _context(windowsOptions={"hostProcess": False}),
+    ),
+    *(
+        (
+            f"{kind} that asks another host, {handler}",
+            "policy",
+            f"{_M}.{'lifecycle.' if kind == 'preStop' else ''}{kind}.{handler}.host",
+            "any address",
+            _asked(kind, handler, "169.254.169.254"),
+            _asked(kind, handler, ""),
+        )
+        for kind in ("livenessProbe", "readinessProbe", "startupProbe", "preStop")
+        for handler in ("httpGet", "tcpSocket")
+    ),
+    (
+        "runtime whose probe asks another host",
+        "policy",
+        "spec.containers[0].readinessProbe.tcpSocket.host",
+        "any address",
+        runtime(container={"readinessProbe": {"tcpSocket": {"port": 80, "host": "example.com"}}}),
+        runtime(container={"readinessProbe": {"tcpSocket": {"port": 80}}}),
     ),
     (
         "runtime on the node's network",
