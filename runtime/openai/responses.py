@@ -151,8 +151,8 @@ class ChatShape:
         return {"content": content, "refusal": None}
 
     def _token(self, token_id: int, logprob: float | None) -> dict[str, Any]:
-        text = self._tokenizer.token_text(token_id)
-        return {"token": text, "logprob": _finite(logprob), "bytes": list(text.encode())}
+        text, own = self._tokenizer.token_text(token_id), self._tokenizer.token_bytes(token_id)
+        return {"token": text, "logprob": _finite(logprob), "bytes": list(own)}
 
 
 def _finite(logprob: float | None) -> float | None:

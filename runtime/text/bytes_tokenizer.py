@@ -52,6 +52,10 @@ class BytesTokenizer:
         """One token as text."""
         return {BEGIN: "<begin>", TURN: "<turn>", END: "<end>"}.get(token_id) or self.decode([token_id])
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """One token's bytes."""
+        return bytes([token_id]) if token_id < BEGIN else self.token_text(token_id).encode()
+
     def token_length(self, token_id: int) -> int:
         """How many characters a token adds to a text."""
         return int(token_id < BEGIN)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from runtime.text.templates.renderer import ChatTemplate, PromptError
+from runtime.text.token_bytes import own_bytes
 from runtime.text.tool_marks import show_marks
 
 Message = Mapping[str, Any]
@@ -55,6 +56,9 @@ class Tokenizer(Protocol):
 
     def token_text(self, token_id: int) -> str:
         """One token as text, special ones included; for logprobs."""
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """One token's bytes, of a part of a character too; joined they are the text's."""
 
     def token_length(self, token_id: int) -> int:
         """How many characters a token adds to a text; special ones none."""
@@ -110,6 +114,14 @@ class HubTokenizer:
     def token_text(self, token_id: int) -> str:
         """One token as text, special ones included."""
         return self._token(token_id)[0]
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """One token's bytes, of a part of a character too."""
+        text = self.token_text(token_id)
+        if _INCOMPLETE not in text:
+            return text.encode()
+        spelled = self._tokenizer.convert_ids_to_tokens(token_id)
+        return own_bytes(spelled if isinstance(spelled, str) else None, text)
 
     def token_length(self, token_id: int) -> int:
         """How many characters a token adds to a text."""

@@ -180,7 +180,21 @@ def log_probabilities(client: openai.OpenAI) -> None:
     for each in content:
         assert len(each.top_logprobs) == 3
         assert each.top_logprobs[0].logprob == each.logprob <= 0  # greedy
-        assert bytes(each.bytes or ()) == each.token.encode()
+    whole = b"".join(bytes(each.bytes or ()) for each in content)
+    assert whole.decode() == new.choices[0].message.content
+
+
+def bytes_of_parts_of_a_character(client: openai.OpenAI) -> None:
+    """A token that is no whole character has its own bytes, which can be joined; its text has not."""
+    ids: Any = client.post("/tokenize", body={"model": MODEL, "prompt": "👋"}, cast_to=object)
+    for part in ids["tokens"]:
+        answer = client.chat.completions.create(
+            **GREEDY, messages=CHAT, max_tokens=1, logprobs=True, top_logprobs=1, logit_bias={str(part): 100}
+        )
+        (token,) = answer.choices[0].logprobs.content or ()  # type: ignore[union-attr]
+        assert token.token == "\N{REPLACEMENT CHARACTER}"
+        assert token.bytes
+        assert bytes(token.bytes) in "👋".encode()
 
 
 def shape_of_a_completion_stream(client: openai.OpenAI) -> None:
@@ -271,6 +285,7 @@ CASES: tuple[Callable[[openai.OpenAI], None], ...] = (
     what_ends_an_answer_is_not_its_text,
     seeds,
     log_probabilities,
+    bytes_of_parts_of_a_character,
     shape_of_a_completion_stream,
     shape_of_a_chat_stream,
     any_json,

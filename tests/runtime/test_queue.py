@@ -114,6 +114,17 @@ async def test_an_end_that_is_read_slowly_is_one_end(seconds: float | None) -> N
         assert (b'"error"' not in raw, raw.count(b"long ")) == (True, 100_000)
 
 
+async def test_bytes_of_tokens_join_in_a_stream() -> None:
+    engine = Certain("é👋 end", step=1)
+    async with serve(engine=engine) as server:
+        stream = await server.openai.chat.completions.create(
+            model="m", messages=[{"role": "user", "content": "x"}], stream=True, logprobs=True
+        )
+        choices = [chunk.choices[0] async for chunk in stream]
+    tokens = [each for choice in choices if choice.logprobs for each in choice.logprobs.content or ()]
+    assert b"".join(bytes(each.bytes or ()) for each in tokens).decode() == "é👋 end"
+
+
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_no_number_is_written_that_json_has_not(number: float) -> None:
     with pytest.raises(ValueError, match="JSON"):

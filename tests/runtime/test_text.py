@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as TokenizersTokenizer
+from tokenizers import decoders, models
+from transformers import PreTrainedTokenizerFast
 
 from runtime.text.bytes_tokenizer import END, BytesTokenizer
 from runtime.text.templates.renderer import PromptError
@@ -51,6 +56,27 @@ def test_bytes_come_as_characters(text: str) -> None:
     tokenizer = BytesTokenizer()
     said = spoken(tokenizer, [[token] for token in tokenizer.encode(text)])
     assert "".join(said) == text
+
+
+@given(text=st.text(max_size=40))
+@settings(deadline=None)
+def test_tokens_bytes_join(llama3: HubTokenizer, text: str) -> None:
+    """Of every character, however many tokens it is spread over; whichever way a vocabulary spells bytes."""
+    for tokenizer in (llama3, with_bytes_beside_pieces(), BytesTokenizer()):
+        tokens = tokenizer.encode(text)
+        begin = tokenizer.encode("")
+        assert b"".join(map(tokenizer.token_bytes, tokens[len(begin) :])) == text.encode()
+
+
+@cache
+def with_bytes_beside_pieces() -> HubTokenizer:
+    """Some characters are pieces, and bytes stand in for all others, as in SentencePiece's models."""
+    vocabulary = {f"<0x{byte:02X}>": byte for byte in range(256)} | {"a": 256, "é": 257, "<unk>": 258}
+    model = models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True, fuse_unk=True)
+    inner = TokenizersTokenizer(model)
+    inner.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, clean_up_tokenization_spaces=False)
+    return HubTokenizer(tokenizer, vocab_size=259)
 
 
 def test_special_tokens_are_silent_and_cost_nothing(llama3: HubTokenizer) -> None:
