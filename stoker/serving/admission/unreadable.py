@@ -20,9 +20,6 @@ _ROUNDS = 3  # what stands in for an entry may lack its key
 # Without these nothing is left that could be judged.
 _WHOLE = re.compile(r"(metadata|spec)(\.(predictor|containers|name|namespace))?(\.(model|containers))?")
 
-# What other fields name by its name.
-_NAMED = [f"{spec}.{name}" for spec in ("spec", "spec.predictor") for name in ("volumes", "resourceClaims")]
-
 
 class Gone:
     """What was taken out of an object, by path."""
@@ -30,6 +27,8 @@ class Gone:
     def __init__(self, paths: Iterable[str] = ()) -> None:
         self._paths = frozenset(paths)
         self._above = frozenset(above for path in paths for above in _prefixes(path))
+        self._ports = any(".ports" in path for path in paths)
+        self._rights = any(path.endswith((".restartPolicy", ".privileged")) for path in paths)
 
     def below(self, path: str) -> bool:
         """Whether something was, at the path or below it."""
@@ -44,8 +43,11 @@ class Gone:
             args = problem.field.removesuffix("storageUri") + "args"
             return problem.field in self._above or (problem.field.endswith("Uri") and self.below(args))
         if problem.reason == "FieldValueNotFound":
-            return any(self.below(each) for each in _NAMED)
-        return False
+            if problem.field.endswith(".port"):
+                return self._ports
+            kind = "resourceClaims" if ".claims" in problem.field else "volumes"
+            return any(self.below(f"{spec}.{kind}") for spec in ("spec", "spec.predictor"))
+        return self._rights and problem.reason == "FieldValueForbidden"
 
 
 def without(obj: Object, problems: Sequence[FieldProblem], read: Read) -> tuple[Object, Gone] | None:
@@ -87,7 +89,8 @@ def _taken_out(cut: Object, path: str, problem: FieldProblem) -> bool:
     if not isinstance(found, dict):
         return False
     if within and (problem.reason == "FieldValueRequired" or "a string or a number" in problem.message):
-        found[last] = f"unreadable-{above[-1]}"  # what tells entries apart
+        # What tells entries apart.
+        found[last] = int(above[-1]) + 1 if last == "containerPort" else f"unreadable-{above[-1]}"
         return True
     return found.pop(last, None) is not None
 

@@ -24,8 +24,9 @@ from stoker.serving.admission import (
     unchosen,
     warnings,
 )
-from stoker.serving.admission.choosing import choose
+from stoker.serving.admission.choosing import Choice, choose
 from stoker.serving.admission.places import told_once
+from stoker.serving.admission.pod_shape import Mistyped
 from stoker.serving.admission.sources import check_sources, source_warnings
 from stoker.serving.admission.unreadable import Gone, without
 from stoker.serving.api.objects import InferenceService, ServingRuntime, read_inference_service
@@ -156,12 +157,38 @@ def _judge(obj: Object, around: _Around) -> Verdict:
     if whole is not isvc or choice.isvc is None:
         problems += told_once(_in_parts(isvc), problems)
     if whole is not None:
-        if choice.isvc is None:
-            found = unchosen.check(whole, around.runtimes, around.settings, around.args_schemas)
-        else:
-            found = _as_rendered(choice.isvc, choice.runtime, around, gone)
-        problems += told_once((each for each in found if not gone.explains(each)), problems)
+        problems += told_once(_of_pod(whole, choice, around, gone), problems)
+    if problems:
+        problems += told_once(_beside_mistyped(obj, around), problems)
     return Verdict(tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(around.warned)))
+
+
+def _of_pod(whole: InferenceService, choice: Choice, around: _Around, gone: Gone) -> Iterator[FieldProblem]:
+    if choice.isvc is None:
+        found = unchosen.check(whole, around.runtimes, around.settings, around.args_schemas)
+    else:
+        found = _as_rendered(choice.isvc, choice.runtime, around, gone)
+    return (each for each in found if not gone.explains(each))
+
+
+def _beside_mistyped(obj: Object, around: _Around) -> Iterator[FieldProblem]:
+    """What a value of a wrong type in the pod keeps from being judged: the rules of what it stands in."""
+    unreadable = _read_with_types(obj)[1]
+    if not any(isinstance(each, Mistyped) for each in unreadable):
+        return
+    rest = without(obj, unreadable, _read_with_types)
+    if rest is None:
+        return
+    (whole, lacking), gone = read_inference_service(rest[0]), rest[1]
+    if any("[" in each.field for each in lacking):
+        return  # entries without a key cannot be merged
+    if whole.predictor.model is not None or whole.predictor.containers:
+        yield from _of_pod(whole, choose(whole, around.runtimes), around, gone)
+
+
+def _read_with_types(obj: Object) -> tuple[InferenceService, list[FieldProblem]]:
+    isvc, problems = read_inference_service(obj)
+    return isvc, [*problems, *(each for each in pods.as_written(isvc) if isinstance(each, Mistyped))]
 
 
 def _as_written(obj: Object, isvc: InferenceService, around: _Around) -> Iterator[list[FieldProblem]]:
