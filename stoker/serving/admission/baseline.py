@@ -115,7 +115,7 @@ def _context(context: Mapping[str, Any], path: str) -> Found:
             yield refused(child(path, name, "type"), f"lifts {what}")
     options = _mapping(context.get("seLinuxOptions"))
     domain = options.get("type")
-    if domain is not None and domain not in SELINUX_TYPES:
+    if isinstance(domain, str) and domain not in SELINUX_TYPES:
         yield refused(child(path, "seLinuxOptions", "type"), f"{domain} is no type of a container's", domain)
     for name in ("role", "user"):
         if options.get(name):

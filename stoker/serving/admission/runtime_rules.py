@@ -11,7 +11,7 @@ from stoker.serving.admission.flags import check_flags
 from stoker.serving.admission.places import Place, told_once
 from stoker.serving.admission.unreadable import Gone, without
 from stoker.serving.api.objects import ServingRuntime, read_runtime
-from stoker.serving.api.reading import Object
+from stoker.serving.api.reading import Object, objects
 from stoker.serving.api.runtimes import PROTOCOLS
 from stoker.serving.problems import FieldProblem, child, duplicate, invalid, nearest, not_supported, required
 from stoker.serving.rendering import checks
@@ -98,6 +98,10 @@ def _names(runtime: ServingRuntime) -> Iterator[FieldProblem]:
         if name in seen:
             yield duplicate(child("spec.containers", number, "name"), name)
         seen.add(name)
+    for number, starting in objects(runtime.pod_spec.get("initContainers")):
+        name = str(starting.get("name"))
+        if name in seen:
+            yield duplicate(child("spec.initContainers", number, "name"), name, "a container is called so")
 
 
 def _whole(rest: tuple[Object, Gone]) -> Iterator[FieldProblem]:

@@ -22,6 +22,14 @@ _SERVING = {"name": "kserve-container", "image": "a"}
 
 ROWS: list[Row] = [
     (
+        "init container called as a container",
+        "webhook",
+        "spec.initContainers[0].name",
+        "a container is called so",
+        runtime(initContainers=[{"name": "kserve-container", "image": "a"}]),
+        runtime(initContainers=[{"name": "mine", "image": "a"}]),
+    ),
+    (
         "runtime that serves nothing",
         "cel",
         "spec.containers",
