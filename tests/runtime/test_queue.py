@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
-from runtime.engines.base import Delta, Sampling, TokenLogprob
+from runtime.engines.base import Delta, EngineBusy, Sampling, TokenLogprob
 from runtime.openai.encoding import encode
 
 from .scripted import ScriptedEngine
@@ -151,3 +151,26 @@ async def test_an_answer_with_such_a_number_is_an_error(
         async with asyncio.timeout(5):
             while engine.running or server.service.admission.sequences:
                 await asyncio.sleep(0.005)
+
+
+async def test_what_an_engine_refuses_late_keeps_its_name() -> None:
+    """A stream has begun, with a comment, when the engine's queue is full; the event says that."""
+
+    class Full(ScriptedEngine):
+        async def generate(
+            self, request_id: str, prompt: Sequence[int], sampling: Sampling
+        ) -> AsyncGenerator[Delta, None]:
+            async for delta in super().generate(request_id, prompt, sampling):
+                if request_id != "warm-up":
+                    raise EngineBusy
+                yield delta
+
+    engine = Full("abc")
+    engine.hold.clear()
+    async with serve("--keep_alive_seconds=0.05", engine=engine) as server:
+        asyncio.get_running_loop().call_later(0.2, engine.hold.set)
+        body = {"model": "m", "prompt": "x", "stream": True}
+        async with server.http.post(server.url + COMPLETION, json=body) as answer:
+            events = (await answer.text()).split("\n\n")
+    error = json.loads(events[-3].removeprefix("data: "))["error"]
+    assert (answer.status, error["code"], error["type"]) == (200, "overloaded", "rate_limit_error")
