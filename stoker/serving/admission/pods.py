@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stoker.serving import names
-from stoker.serving.admission import pod_rules, pod_schema, pod_shape, syntax
+from stoker.serving.admission import pod_rules, pod_schema, pod_shape, resource_rules, syntax
 from stoker.serving.admission.owners import with_owners
 from stoker.serving.admission.places import Place
 from stoker.serving.api.objects import InferenceService, ServingRuntime
@@ -115,6 +115,7 @@ def whole(
     if any(isinstance(problem, pod_shape.Mistyped) for problem in found):
         return found
     found += pod_rules.sleeps(spec, top)
+    found += resource_rules.within_pod(spec, top)
     found += pod_rules.only_sidecars(starting)
     found += pod_rules.volumes_that_exist(placed, spec.get("volumes") or [], spec.get("resourceClaims") or [])
     return found
