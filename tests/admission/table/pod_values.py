@@ -411,6 +411,14 @@ ROWS: list[Row] = [
         _claimed(),
     ),
     (
+        "claim of an empty size",
+        "webhook",
+        f"{_P}.volumes[0].ephemeral.volumeClaimTemplate.spec.resources.requests.storage",
+        "more than nothing",
+        _claimed(resources={"requests": {"storage": "0"}}),
+        _claimed(),
+    ),
+    (
         "number of one more group",
         "webhook",
         f"{_P}.securityContext.supplementalGroups[1]",
@@ -457,6 +465,14 @@ ROWS: list[Row] = [
         "pages need a limit",
         _paged(requests={"hugepages-2Mi": "2Mi"}),
         _paged(requests={"hugepages-2Mi": "2Mi"}, limits={"hugepages-2Mi": "2Mi"}),
+    ),
+    (
+        "pages and nothing beside them",
+        "webhook",
+        f"{_P}.initContainers[0].resources",
+        "only for whom asks for cpu or memory",
+        _init(resources={"limits": {"hugepages-2Mi": "2Mi"}}),
+        _init(resources={"limits": {"hugepages-2Mi": "2Mi", "memory": "64Mi"}}),
     ),
     (
         "device of the pod as a whole",
