@@ -102,7 +102,7 @@ def _checked(handler: Handler, service: Service) -> Handler:
 
 async def _answer(request: web.Request, handler: Handler, service: Service) -> web.StreamResponse:
     try:
-        expecting.require_known(request)
+        expecting.require_understood(request)
         return await handler(request)
     except asyncio.CancelledError:
         cut = service.in_flight.cut_short()

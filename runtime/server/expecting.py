@@ -36,7 +36,7 @@ def _expected(request: web.BaseRequest) -> set[str]:
     return {each.strip().lower() for each in ",".join(lines).split(",")} - {""}
 
 
-def require_known(request: web.BaseRequest) -> None:
+def require_understood(request: web.BaseRequest) -> None:
     """Refuses (417) whatever else is expected."""
     if _expected(request) - {"100-continue"}:
         raise ApiProblem(417, "Only `Expect: 100-continue` is understood.", code="invalid_value")
