@@ -498,6 +498,22 @@ ROWS: list[Row] = [
         _shared(requests={"memory": "4Gi"}, limits={"memory": "2Gi"}),
         _shared(requests={"memory": "2Gi"}, limits={"memory": "4Gi"}),
     ),
+    (
+        "pod that asks for less than its container",
+        "webhook",
+        f"{_P}.resources.requests.memory",
+        "containers ask for together",
+        _shared(requests={"memory": "512Mi"}),
+        _shared(requests={"memory": "1Gi"}),
+    ),
+    (
+        "pod whose limit is below its container's",
+        "webhook",
+        f"{_P}.resources.limits.memory",
+        "at least the limit of container kserve-container",
+        _shared(limits={"memory": "512Mi"}),
+        _shared(limits={"memory": "1Gi"}),
+    ),
     # --- what the author did not write
     (
         "volume called as one that Stoker adds",
