@@ -328,6 +328,16 @@ def test_flags_of_an_image_of_ones_own_are_warned_about() -> None:
     assert judge(own(args=["--anything"])) == Verdict()
 
 
+def test_flags_of_a_command_of_ones_own_are_warned_about_and_its_model_is_fetched_for_it() -> None:
+    verdict = judge(
+        model(command=["vllm", "serve", "/mnt/models"], args=["--anything"], storageUri="hf://a/b")
+    )
+    assert verdict.allowed, verdict.problems
+    assert verdict.warnings == (
+        f"{_M}.args: not checked: which flags a command of your own accepts is not known",
+    )
+
+
 def test_a_key_of_kserve_that_is_near_no_other_is_a_warning() -> None:
     verdict = judge(isvc(annotations={"serving.kserve.io/quantum-mode": "on"}))
     assert verdict.allowed

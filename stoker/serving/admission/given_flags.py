@@ -50,9 +50,11 @@ def schema_of(
     if name is None:
         return {}
     path = child(model.path, "args")
-    if model.container.get("image"):
+    own = next((each for each in ("image", "command") if model.container.get(each)), None)
+    if own is not None:
         if model.container.get("args"):
-            warned.append(f"{path}: not checked: which flags an image of your own accepts is not known")
+            whose = "an image of your own" if own == "image" else "a command of your own"
+            warned.append(f"{path}: not checked: which flags {whose} accepts is not known")
         return {}
     schema = args_schemas.get(name)
     if schema is None and args_schemas:

@@ -73,7 +73,8 @@ def fetches_itself(isvc: InferenceService, runtime: ServingRuntime | None) -> bo
     """Whether the serving container is Stoker's own runtime, which takes the URI as a flag."""
     model = isvc.predictor.model
     own = runtime is not None and runtime.annotations.get(FETCHES_ANNOTATION) == "true"
-    return own and model is not None and not model.container.get("image")
+    replaced = model is None or model.container.get("image") or model.container.get("command")
+    return own and not replaced
 
 
 def annotations_read(isvc: InferenceService) -> frozenset[str]:
