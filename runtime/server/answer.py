@@ -93,7 +93,7 @@ class Answer:
             sink(Piece(index, echo, 0, FinishReason.LENGTH, ()))
 
     async def _generate(self, jobs: Sequence[Job], sink: Sink) -> None:
-        """Runs the engine; each sequence's first piece must come within the queue's deadline."""
+        """Runs the engine; no sequence waits for its first piece beyond the queue's deadline."""
         usage, ticket, request = self._usage, self._ticket, self._request
         scores = self._asked.scores  # of a prompt are kept until the answer is written
         began = False
@@ -105,7 +105,7 @@ class Answer:
                 began = True
                 self._trace_stages(submitted, jobs[piece.index].request_id)
                 request[FIRST_TOKEN] = time.monotonic() - request[BEGAN]
-            queue.began(piece.index)
+            queue.came(piece.index, last=piece.finish_reason is not None)
             usage.completion_tokens += piece.tokens
             if ticket is not None and ticket.waiting and not scores:
                 ticket.began(piece.index)

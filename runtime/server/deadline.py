@@ -46,23 +46,31 @@ def too_long(seconds: float) -> ApiProblem:
 
 
 class Queue:
-    """A context in which each of a request's sequences has to begin within the queue's time; it ends with
-    ApiProblem (503) where one did not.
+    """A context that ends with ApiProblem (503) where sequences of a request wait for their first token for
+    the queue's time and none of its others runs: they may get their places one after the other.
     """
 
     def __init__(self, sequences: int, service: Service) -> None:
         self._seconds = service.settings.bounds.queue_seconds
         self._service = service
         self._waiting = set(range(sequences))
+        self._running: set[int] = set()
         self._timeout = asyncio.timeout(self._seconds or None)
 
-    def began(self, index: int) -> None:
-        """Sequence `index` has its first token, or more of them."""
+    def came(self, index: int, *, last: bool) -> None:
+        """Sequence `index` has its first token, or more of them; `last`: it ended."""
         if not self._waiting:
             return
-        self._waiting.discard(index)
-        if not self._waiting and not self._timeout.expired():
-            self._timeout.reschedule(None)
+        idle = not self._running
+        if index in self._waiting:
+            self._waiting.discard(index)
+            self._running.add(index)
+        if last:
+            self._running.discard(index)
+        waits = bool(self._waiting) and not self._running
+        if waits != idle and self._seconds and not self._timeout.expired():
+            when = asyncio.get_running_loop().time() + self._seconds if waits else None
+            self._timeout.reschedule(when)
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()

@@ -57,7 +57,7 @@ async def embeddings(request: web.Request) -> web.Response:
     with service.enter([len(prompt) for prompt in prompts]) as ticket:
         request[USAGE] = usage  # not of what is refused
         try:
-            async with deadline.timeout(request, seconds), deadline.Queue(len(prompts), service):
+            async with deadline.timeout(request, seconds):
                 engine = cast(Embedder, service.engine)
                 vectors = await engine.embed("embd-" + uuid.uuid4().hex, prompts)
         except TimeoutError:
