@@ -24,7 +24,7 @@ def _context(**fields: Any) -> Object:
 
 
 def _asked(kind: str, handler: str, host: str) -> Object:
-    probe: Object = {handler: {"port": 8080} | ({"host": host} if host else {})}
+    probe: Object = {handler: {"port": 8080, "host": host or None}}
     return model(**({"lifecycle": {"preStop": probe}} if kind == "preStop" else {kind: probe}))
 
 
@@ -217,7 +217,7 @@ ROWS: list[Row] = [
         f"{_P}.volumes[0].hostPath",
         "files",
         isvc(volumes=[{"name": "a", "hostPath": {"path": "/"}}]),
-        isvc(volumes=[{"name": "a", "emptyDir": {}}]),
+        isvc(volumes=[{"name": "a", "emptyDir": {}, "hostPath": None}]),
     ),
     (
         "network of the node",
@@ -353,7 +353,7 @@ ROWS: list[Row] = [
         f"{_P}.securityContext.seLinuxOptions.user",
         "SELinux's user",
         isvc(securityContext={"seLinuxOptions": {"user": "sysadm_u"}}),
-        isvc(securityContext={"seLinuxOptions": {"type": "container_engine_t"}}),
+        isvc(securityContext={"seLinuxOptions": {"type": "container_engine_t"}, "sysctls": None}),
     ),
     (
         "SELinux role",
@@ -361,7 +361,11 @@ ROWS: list[Row] = [
         f"{_M}.securityContext.seLinuxOptions.role",
         "SELinux's role",
         _context(seLinuxOptions={"role": "sysadm_r"}),
-        _context(seLinuxOptions={"level": "s0"}),
+        # What a template leaves empty is null, and nothing.
+        _context(
+            seLinuxOptions={"level": "s0", "role": None, "type": None, "user": None},
+            capabilities={"add": None, "drop": ["ALL"]},
+        ),
     ),
     (
         "process of the node",
