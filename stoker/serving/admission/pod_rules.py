@@ -133,6 +133,10 @@ def _gate(gate: Object, at: Place) -> Found:
     yield from syntax.qualified_name(gate.get("conditionType") or "", at.field("conditionType").path)
 
 
+def _scheduling_gate(gate: Object, at: Place) -> Found:
+    yield from syntax.qualified_name(gate.get("name") or "", at.field("name").path)
+
+
 def _claim(claim: Object, at: Place) -> Found:
     yield from syntax.dns_label(claim.get("name") or "", at.field("name").path)
     given = [
@@ -182,6 +186,7 @@ RULES: Mapping[str, Rule] = {
     **SCHEDULING_RULES,
     "PodSpec": _pod,
     "PodReadinessGate": _gate,
+    "PodSchedulingGate": _scheduling_gate,
     "PodResourceClaim": _claim,
     "HostAlias": _host_alias,
     "PodDNSConfig": _dns,

@@ -305,6 +305,14 @@ ROWS: list[Row] = [
         isvc(readinessGates=[{"conditionType": "example.com/good"}]),
     ),
     (
+        "gate of a pod's scheduling",
+        "webhook",
+        f"{_P}.schedulingGates[0].name",
+        "must be a name",
+        isvc(schedulingGates=[{"name": "{{.Nme}}"}]),
+        isvc(schedulingGates=[{"name": "example.com/good"}]),
+    ),
+    (
         "claim of a resource, of nothing",
         "webhook",
         f"{_P}.resourceClaims[0]",
