@@ -156,6 +156,11 @@ def _sleep(action: Object, at: Place) -> Found:
     yield from syntax.at_least(action, "seconds", 0, at)
 
 
+# Fields where an empty word is no default.
+_PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
+_PROC_MOUNTS = ("Default", "Unmasked")
+
+
 def _mount(mount: Object, at: Place) -> Found:
     if not mount["name"]:
         yield required(at.field("name").path, "the name of a volume")
@@ -163,6 +168,8 @@ def _mount(mount: Object, at: Place) -> Found:
         yield invalid(at.field("mountPath").path, mount["mountPath"], "must not contain ':'")
     if mount.get("subPath") and mount.get("subPathExpr"):
         yield forbidden(at.field("subPathExpr").path, "subPath is set: only one of the two may be")
+    if mount.get("mountPropagation") == "":
+        yield not_supported(at.field("mountPropagation").path, "", _PROPAGATIONS)
     for name in ("subPath", "subPathExpr"):
         value = mount.get(name) or ""
         if value.startswith("/"):
@@ -180,11 +187,15 @@ def _security(context: Object, at: Place) -> Found:
             yield invalid(path, False, "must not be false where privileged is true")
         if "SYS_ADMIN" in added or "CAP_SYS_ADMIN" in added:
             yield invalid(path, False, "must not be false where SYS_ADMIN is added")
+    if context.get("procMount") == "":
+        yield not_supported(at.field("procMount").path, "", _PROC_MOUNTS)
     if context.get("runAsNonRoot") and context.get("runAsUser") == 0:
         yield invalid(at.field("runAsUser").path, 0, "must not be 0 where runAsNonRoot is true")
 
 
 def _profile(profile: Object, at: Place) -> Found:
+    if not profile.get("type"):
+        yield required(at.field("type").path, "RuntimeDefault, Localhost or Unconfined")
     local = profile.get("type") == "Localhost"
     path = at.field("localhostProfile").path
     if local and not profile.get("localhostProfile"):

@@ -67,6 +67,8 @@ def _node_term(term: Object, at: Place) -> Found:
         if each.get("operator") not in ("In", "NotIn") or len(each.get("values") or []) != 1:
             path = place.field("operator").path
             yield invalid(path, each.get("operator"), "must be In or NotIn, with one value")
+        for index, name in enumerate(each.get("values") or []):
+            yield from syntax.dns_name(name, place.field("values").entry(index, name).path)
 
 
 def _node_requirement(requirement: Object, at: Place) -> Found:

@@ -38,6 +38,8 @@ def _env_source(source: Object, at: Place) -> Found:
 def _key_reference(reference: Object, at: Place) -> Found:
     if not reference.get("name"):
         yield required(at.field("name").path, "the name of the object that holds the key")
+    else:
+        yield from syntax.dns_name(reference["name"], at.field("name").path)
     yield from syntax.data_key(reference.get("key") or "", at.field("key").path)
 
 
@@ -50,6 +52,8 @@ def _env_from(source: Object, at: Place) -> Found:
     for name in given:
         if not source[name].get("name"):
             yield required(at.field(name).field("name").path, "the name of the object that is read")
+        else:
+            yield from syntax.dns_name(source[name]["name"], at.field(name).field("name").path)
     if source.get("prefix"):
         yield from syntax.env_name(source["prefix"], at.field("prefix").path)
 

@@ -59,6 +59,8 @@ def _host_path(source: Object, at: Place) -> Found:
 
 
 def _key_to_path(item: Object, at: Place) -> Found:
+    if not item["key"]:
+        yield required(at.field("key").path, "which key is put there")
     yield from _relative(item, at)
     yield from _mode("mode", item, at)
 
@@ -116,6 +118,9 @@ def _ephemeral(source: Object, at: Place) -> Found:
 def _claim(spec: Object, at: Place) -> Found:
     if not spec.get("accessModes"):
         yield required(at.field("accessModes").path, "at least one: ReadWriteOnce for example")
+    for number, mode in enumerate(spec.get("accessModes") or []):
+        if not mode:  # others that are none are told by the schema
+            yield required(at.field("accessModes").entry(number, mode).path, "ReadWriteOnce for example")
     size = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
     path = at.field("resources").field("requests").field("storage").path
     if size is None:
