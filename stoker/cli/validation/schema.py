@@ -40,6 +40,7 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LABEL_KEY = re.compile(
     r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 )
+_SIZES = {"int32": 2**31 - 1, "int64": 2**63 - 1}
 _JSON_TYPES = {"integer": "a whole number", "string": "a string", "object": "an object", "array": "a list"}
 
 
@@ -72,6 +73,10 @@ class Schemas:
 def strict(schema: Object) -> Object:
     """A structural schema as a JSON Schema that refuses unknown fields."""
     made = {name: value for name, value in schema.items() if name not in ("properties", "items", "format")}
+    if schema.get("format") in _SIZES:
+        most = _SIZES[schema["format"]]
+        made["minimum"] = max(made.get("minimum", -most - 1), -most - 1)
+        made["maximum"] = min(made.get("maximum", most), most)
     if schema.get("x-kubernetes-int-or-string"):
         made.pop("anyOf", None)
         made["type"] = ["integer", "string"]
